@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "base/log.h"
+
+#include <unistd.h>
+
+#include <atomic>
+#include <cerrno>
+
+namespace softiommu::log {
+
+namespace {
+
+void to_standard_error(void*, Level, std::string_view line) noexcept {
+  const int saved = errno;
+  constexpr std::string_view prefix = "softiommu: ";
+  char text[512];
+  std::size_t used = prefix.copy(text, sizeof text);
+  used += line.copy(text + used, sizeof text - used - 1);
+  text[used++] = '\n';
+  [[maybe_unused]] const auto written = ::write(STDERR_FILENO, text, used);
+  errno = saved;
+}
+
+constinit std::atomic<Sink> current_sink{to_standard_error};
+constinit std::atomic<void*> current_context{nullptr};
+constinit std::atomic<Level> threshold{Level::error};
+
+}  // namespace
+
+void set_sink(Sink sink, void* context) noexcept {
+  current_context.store(context);
+  current_sink.store(sink != nullptr ? sink : to_standard_error);
+}
+
+void set_threshold(Level least_important) noexcept { threshold.store(least_important); }
+
+bool wanted(Level level) noexcept { return level <= threshold.load(std::memory_order_relaxed); }
+
+void write(Level level, std::string_view line) noexcept {
+  if (!wanted(level)) return;
+  current_sink.load()(current_context.load(), level, line);
+}
+
+}  // namespace softiommu::log

@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// A program's memory, reached through one interface: this process (tests and the launcher's engine) or another.
+//
+// A bad address is EFAULT, never a crash: copies go through a guarded copy that turns a fault into an answer.
+// Call with no lock held (the memory may be a trapped BAR, which is a device).
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+
+#include "base/result.h"
+
+namespace softiommu {
+
+class Program {
+ public:
+  virtual ~Program() = default;
+
+  // Copies between us and the program. EFAULT: an address is not mapped or not accessible; part may be copied.
+  virtual Result<> copy_in(void* to, std::uint64_t user, std::size_t bytes) = 0;
+  virtual Result<> copy_out(std::uint64_t user, const void* from, std::size_t bytes) = 0;
+
+  // Is [user, user+bytes) memory that can be pinned for DMA (mapped; writable if `write`)? EFAULT otherwise.
+  // Served from a cached view of the process's mappings: no system call in the common case.
+  virtual Result<> check_pinnable(std::uint64_t user, std::uint64_t bytes, bool write) = 0;
+
+  // Puts `file` behind a new descriptor of the program (flags: O_CLOEXEC). EMFILE and others as on Linux.
+  virtual Result<int> install(std::shared_ptr<class File> file, int flags) = 0;
+  // The file of ours behind the program's descriptor; EBADF none; EINVAL: a descriptor, but not one of ours.
+  virtual Result<std::shared_ptr<class File>> file_of(int descriptor) = 0;
+
+  // A duplicate, owned by us, of the program's descriptor (an eventfd). EBADF; EINVAL: not an eventfd.
+  virtual Result<int> take_eventfd(int descriptor) = 0;
+};
+
+}  // namespace softiommu

@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "base/guarded_copy.h"
+
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <cstring>
+#include <vector>
+
+namespace softiommu {
+namespace {
+
+#if defined(__x86_64__)
+
+constexpr std::size_t kPage = 4096;
+
+void on_fault(int, siginfo_t*, void* context) {
+  if (guarded_copy_recover(static_cast<ucontext_t*>(context))) return;
+  signal(SIGSEGV, SIG_DFL);
+  signal(SIGBUS, SIG_DFL);
+}
+
+// Two pages; the second one cannot be accessed.
+class GuardedCopy : public testing::Test {
+ protected:
+  void SetUp() override {
+    struct sigaction action{};
+    action.sa_sigaction = on_fault;
+    action.sa_flags = SA_SIGINFO;
+    sigaction(SIGSEGV, &action, &before_segv_);
+    sigaction(SIGBUS, &action, &before_bus_);
+    page_ = static_cast<char*>(mmap(nullptr, 2 * kPage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+    mprotect(page_ + kPage, kPage, PROT_NONE);
+  }
+  void TearDown() override {
+    munmap(page_, 2 * kPage);
+    sigaction(SIGSEGV, &before_segv_, nullptr);
+    sigaction(SIGBUS, &before_bus_, nullptr);
+  }
+  char* page_ = nullptr;
+
+ private:
+  struct sigaction before_segv_{}, before_bus_{};
+};
+
+TEST_F(GuardedCopy, CopiesEverySizeAndNotAByteMore) {
+  std::vector<char> from(4200), to(4200);
+  for (std::size_t i = 0; i < from.size(); ++i) from[i] = static_cast<char>(i * 7 + 1);
+  for (std::size_t bytes = 0; bytes < 4100; bytes = bytes < 300 ? bytes + 1 : bytes + 97) {
+    std::ranges::fill(to, 0);
+    ASSERT_TRUE(guarded_copy(to.data() + 3, from.data() + 5, bytes));
+    ASSERT_EQ(std::memcmp(to.data() + 3, from.data() + 5, bytes), 0) << bytes;
+    ASSERT_EQ(to[2], 0);
+    ASSERT_EQ(to[3 + bytes], 0) << bytes;
+  }
+}
+
+TEST_F(GuardedCopy, SaysFalseWhereMemoryIsMissingWhateverTheSize) {
+  char buffer[2 * kPage] = {};
+  for (const std::size_t bytes : {1u, 3u, 4u, 8u, 15u, 16u, 31u, 32u, 64u, 100u, 1024u, 4096u}) {
+    EXPECT_FALSE(guarded_copy(page_ + kPage - bytes + 1, buffer, bytes)) << bytes;
+    EXPECT_FALSE(guarded_copy(buffer, page_ + kPage - bytes + 1, bytes)) << bytes;
+    EXPECT_TRUE(guarded_copy(page_ + kPage - bytes, buffer, bytes)) << bytes;
+  }
+}
+
+TEST_F(GuardedCopy, SaysFalseForAnAddressThatNoProcessorKnows) {
+  char buffer[16] = {};
+  EXPECT_FALSE(guarded_copy(buffer, reinterpret_cast<const void*>(std::uintptr_t{0xdead} << 48), sizeof buffer));
+}
+
+#if defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define SOFTIOMMU_HANDLERS_MASK_ALL  // its handlers run with every signal blocked, faults too: the kernel kills
+#endif
+#endif
+#if !defined(SOFTIOMMU_HANDLERS_MASK_ALL)
+int nested_answers = 0;
+
+TEST_F(GuardedCopy, WorksInASignalHandlerThatInterruptsIt) {
+  static char* missing = page_ + kPage;
+  struct sigaction action{}, before{};
+  action.sa_handler = [](int) {
+    char buffer[8] = {};
+    if (!guarded_copy(missing, buffer, sizeof buffer)) ++nested_answers;
+  };
+  sigaction(SIGUSR1, &action, &before);
+  raise(SIGUSR1);
+  sigaction(SIGUSR1, &before, nullptr);
+  EXPECT_EQ(nested_answers, 1);
+}
+#endif
+
+TEST(GuardedCopyRecover, LeavesOtherFaultsAlone) {
+  ucontext_t context{};
+  getcontext(&context);
+  EXPECT_FALSE(guarded_copy_recover(&context));
+}
+
+#endif
+
+}  // namespace
+}  // namespace softiommu

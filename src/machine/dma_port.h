@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// How a device reaches memory: through its IOMMU, one page at a time, with a last-range cache and a small
+// direct-mapped cache in front of the unit's IOTLB.
+//
+// Around each copy of at most one page the port publishes an odd counter. A unit's synchronising command
+// (wait descriptor, CMD_SYNC) waits until every port that was odd has moved on, so that an invalidation is
+// complete only when no DMA that used the old translation is still copying. A copy never waits for a lock.
+// One thread uses a port at a time.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+
+#include "base/types.h"
+#include "machine/iommu/unit.h"
+
+namespace softiommu {
+
+class Memory;
+
+// What came of a DMA access. `done` bytes arrived before it stopped.
+struct DmaResult {
+  enum class Status : std::uint8_t {
+    ok,
+    refused,    // the IOMMU did not translate the access (it recorded the fault)
+    no_memory,  // nothing is at the physical address, or the host page is gone (reported once per page)
+  };
+  Status status = Status::ok;
+  std::uint64_t done = 0;
+  Access side = Access::read;  // which half of a copy stopped
+  explicit operator bool() const { return status == Status::ok; }
+};
+
+class DmaPort {
+ public:
+  // `unit` nullptr: the device is not behind an IOMMU; addresses are physical.
+  DmaPort(Memory& memory, IommuUnit* unit, StreamId stream);
+  ~DmaPort();
+  DmaPort(const DmaPort&) = delete;
+  DmaPort& operator=(const DmaPort&) = delete;
+
+  DmaResult read(Iova from, std::span<std::byte> to);
+  DmaResult write(Iova to, std::span<const std::byte> from);
+  // Device-to-device copy without a bounce: source and destination both translate and do not overlap.
+  DmaResult copy(Iova to, Iova from, std::uint64_t bytes);
+
+  StreamId stream() const { return stream_; }
+  IommuUnit* unit() const { return unit_; }
+  // After fork in the child, whose copy of the DMA thread is gone: nothing is under way.
+  void forget_thread() { activity_.store(0, std::memory_order_relaxed); }
+  // Odd while a copy is under way.
+  const DmaActivity& activity() const { return activity_; }
+
+ private:
+  friend class IommuUnit;  // registers activity_
+
+  // One 4 KiB page of the device's view: 16 bytes, four in a cache line.
+  struct Line {
+    std::uint64_t tag = 0;   // epoch | page number; an epoch is never 0, so that 0 is empty
+    std::uint64_t host = 0;  // host page | what is allowed (kReadable, kWritable)
+  };
+  // The last contiguous range that an access of one kind used.
+  struct Last {
+    std::uint64_t first = 0, bytes = 0;
+    std::byte* host = nullptr;
+  };
+  struct Side {  // one side of a transfer: where it goes on
+    Iova iova;
+    Access access;
+  };
+  struct Spot {  // where the bytes are in this process; nullptr: `status` says why not
+    std::byte* host = nullptr;
+    DmaResult::Status status = DmaResult::Status::ok;
+    PhysAddr pa{};  // for reports; set by a walk
+  };
+
+  template <std::size_t N, typename Copy>
+  DmaResult transfer(std::array<Side, N> sides, std::uint64_t bytes, Copy copy);
+  void enter();
+  void leave();
+  Spot find(Side side);
+  Spot walk(Side side);
+  std::optional<Translation> ask_unit(Side side);
+  void remember(Side side, const Translation& translation, std::byte* host, std::uint64_t contiguous);
+  Access report(std::span<const Side> sides, std::span<const Spot> spots);
+  void forget();
+
+  Memory& memory_;
+  IommuUnit* unit_;
+  StreamId stream_;
+  DmaActivity activity_{0};
+  std::uint64_t generation_ = 0;  // of unit and memory, which the caches below belong to
+  std::uint64_t epoch_ = 1;       // as in Line::tag
+  std::array<Last, 2> last_{};    // by Access
+  static constexpr std::size_t kLines = 1024;
+  std::array<Line, kLines> lines_{};
+};
+
+}  // namespace softiommu

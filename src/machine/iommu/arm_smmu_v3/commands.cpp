@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The command queue (IHI0070 chapter 4): run inside the write of CMDQ_PROD, on the caller's thread.
+#include <algorithm>
+#include <utility>
+
+#include "machine/iommu/arm_smmu_v3/model.h"
+#include "machine/memory.h"
+
+namespace softiommu::smmuv3 {
+
+using namespace hw::smmuv3;
+
+namespace {
+
+// An index has a wrap bit just above its log2-size bits (3.5.1).
+std::uint32_t slot(std::uint32_t index, unsigned log2) { return index & ((1u << log2) - 1); }
+std::uint32_t next(std::uint32_t index, unsigned log2) { return (index + 1) & ((2u << log2) - 1); }
+
+constexpr std::uint64_t kAllStreams = 31;  // Range of CFGI_STE_RANGE that means every stream
+
+}  // namespace
+
+// (NUM + 1) * 2^SCALE granules from Address with TG, else the one entry that translates it (4.4.1.1).
+IovaRange ArmSmmuV3::range_of(const Command& command) const {
+  constexpr std::uint64_t kMostScale = 39, kSmallestGranuleLg2 = 10;  // TG n is a granule of 2^(10 + 2n) bytes
+  const std::uint64_t tg = kCommandTlbi1["TG"].get(command[1]);
+  const Iova first{kCommandTlbi1["Address"].in_place(command[1])};
+  std::uint64_t bytes = kPageSize;
+  if (ril_ && tg != 0)
+    bytes = (kCommandTlbi0["NUM"].get(command[0]) + 1)
+            << std::min(kCommandTlbi0["SCALE"].get(command[0]), kMostScale) << (kSmallestGranuleLg2 + 2 * tg);
+  return IovaRange::of(first, std::min(bytes - 1, ~first.value) + 1);
+}
+
+void ArmSmmuV3::run_commands() {
+  const std::uint64_t base = get(kCmdqBase.offset, 8);
+  const auto log2 = static_cast<unsigned>(std::min(kQueueBaseBits["LOG2SIZE"].get(base), kIdr1["CMDQS"].get(idr1_)));
+  const std::uint64_t queue = align_down(kQueueBaseBits["ADDR"].in_place(base), std::uint64_t{kCommandBytes} << log2);
+  if (!kCr0["CMDQEN"].is_set(cr0_) || kGerrorBits["CMDQ_ERR"].is_set(gerror_ ^ gerrorn_)) return;
+  const auto prod = static_cast<std::uint32_t>(get(kCmdqProd.offset, 4)) & ((2u << log2) - 1);
+  for (;;) {
+    const std::uint64_t cons_word = get(kCmdqCons.offset, 4);
+    const auto cons = static_cast<std::uint32_t>(kCmdqCons["RD"].get(cons_word)) & ((2u << log2) - 1);
+    if (cons == prod) return;
+    const PhysAddr at{queue + std::uint64_t{slot(cons, log2)} * kCommandBytes};
+    const auto word0 = load(at), word1 = load(at + 8);
+    if (!word0 || !word1) return stop_queue(CommandError::abort);
+    if (!run({*word0, *word1})) return stop_queue(CommandError::illegal);
+    put(kCmdqCons.offset, 4, kCmdqCons["RD"].put(next(cons, log2)));
+  }
+}
+
+// CMDQ_CONS stays at the command; the queue goes on when software has acknowledged GERROR (7.1).
+void ArmSmmuV3::stop_queue(CommandError why) {
+  put(kCmdqCons.offset, 4, kCmdqCons["ERR"].set(get(kCmdqCons.offset, 4), std::to_underlying(why)));
+  if (raise_error(kGerrorBits["CMDQ_ERR"].mask()) && kIrqCtrlBits["GERROR_IRQEN"].is_set(irq_ctrl_))
+    pending_lines_ |= 1u << kGerrorLine;
+}
+
+bool ArmSmmuV3::run(const Command& command) {
+  switch (static_cast<Opcode>(kCommandCfgi0["Opcode"].get(command[0]))) {
+    case Opcode::prefetch_config:
+    case Opcode::prefetch_addr:
+      return true;
+    case Opcode::cfgi_ste:
+    case Opcode::cfgi_ste_range:
+      return invalidate_config(command);
+    case Opcode::cfgi_cd:
+    case Opcode::cfgi_cd_all:
+      return kIdr0["S1P"].is_set(idr0_) && invalidate_config(command);
+    case Opcode::tlbi_nh_all:
+    case Opcode::tlbi_nh_asid:
+    case Opcode::tlbi_nh_va:
+    case Opcode::tlbi_nh_vaa:
+    case Opcode::tlbi_s12_vmall:
+    case Opcode::tlbi_s2_ipa:
+    case Opcode::tlbi_nsnh_all:
+      return invalidate_tlb(command);
+    case Opcode::sync:
+      synchronise(command);
+      return true;
+    default:
+      return false;  // EL2 regimes, ATS and PRI are not there (IDR0)
+  }
+}
+
+// A stream's configuration is cached whole, STE and CD together: each form forgets all of it.
+bool ArmSmmuV3::invalidate_config(const Command& command) {
+  const auto opcode = static_cast<Opcode>(kCommandCfgi0["Opcode"].get(command[0]));
+  const auto stream = static_cast<StreamId>(kCommandCfgi0["StreamID"].get(command[0]));
+  const std::scoped_lock lock(config_mutex_);
+  ++config_epoch_;
+  if (opcode != Opcode::cfgi_ste_range) {
+    configs_.erase(stream);
+  } else if (const std::uint64_t range = kCommandCfgi1["Range"].get(command[1]); range == kAllStreams) {
+    configs_.clear();
+  } else {
+    const auto ignored = static_cast<unsigned>(range + 1);
+    std::erase_if(configs_, [&](const auto& entry) { return entry.first >> ignored == stream >> ignored; });
+  }
+  bump_generation();
+  return true;
+}
+
+bool ArmSmmuV3::invalidate_tlb(const Command& command) {
+  const auto opcode = static_cast<Opcode>(kCommandTlbi0["Opcode"].get(command[0]));
+  const bool needs_stage2 = opcode == Opcode::tlbi_s12_vmall || opcode == Opcode::tlbi_s2_ipa;
+  if (needs_stage2 ? !kIdr0["S2P"].is_set(idr0_) : !kIdr0["S1P"].is_set(idr0_) && opcode != Opcode::tlbi_nsnh_all)
+    return false;
+  // Fields of what the hardware has not are ignored: VMIDs without stage 2, the upper half of 8-bit ids.
+  const auto id = [](std::uint64_t value, bool sixteen_bits) { return sixteen_bits ? value : value & 0xff; };
+  const std::uint64_t vmid_field = kIdr0["S2P"].is_set(idr0_) ? kCommandTlbi0["VMID"].get(command[0]) : 0;
+  const std::uint64_t vmid = tag_vmid(id(vmid_field, kIdr0["VMID16"].is_set(idr0_)));
+  const std::uint64_t asid = id(kCommandTlbi0["ASID"].get(command[0]), kIdr0["ASID16"].is_set(idr0_));
+  const IovaRange range = range_of(command);
+
+  switch (opcode) {
+    case Opcode::tlbi_nh_all:
+      iotlb_.invalidate_masked(kRegimeMask | kVmidMask, kRegimeStage1 | vmid);
+      break;
+    case Opcode::tlbi_nh_asid:
+      iotlb_.invalidate_space(kRegimeStage1 | vmid | asid);
+      break;
+    case Opcode::tlbi_nh_va:
+      iotlb_.invalidate_range(kRegimeStage1 | vmid | asid, range);
+      break;
+    case Opcode::tlbi_nh_vaa:
+      iotlb_.invalidate_masked_range(kRegimeMask | kVmidMask, kRegimeStage1 | vmid, range);
+      break;
+    case Opcode::tlbi_s12_vmall:
+      iotlb_.invalidate_masked(kVmidMask, vmid);
+      break;
+    case Opcode::tlbi_s2_ipa:
+      iotlb_.invalidate_range(kRegimeStage2 | vmid, range);
+      break;
+    default:
+      iotlb_.invalidate_all();
+      break;
+  }
+  bump_generation();
+  return true;
+}
+
+// Complete only when no DMA that used what was invalidated is still copying (4.7, and 3.21 on completion).
+void ArmSmmuV3::synchronise(const Command& command) {
+  constexpr std::uint64_t kInterrupt = 1;
+  wait_for_dma();
+  if (kCommandSync0["CS"].get(command[0]) != kInterrupt) return;
+  const PhysAddr address{kCommandSync1["MSIADDR"].in_place(command[1])};
+  if (address.value == 0 || !kIdr0["MSI"].is_set(idr0_)) {
+    pending_lines_ |= 1u << kSyncLine;
+    return;
+  }
+  // 32 bits of data; the other half of the aligned word stays.
+  std::uint64_t* const word = word_at(PhysAddr{align_down(address.value, 8)});
+  if (word == nullptr) return;
+  auto* const half = reinterpret_cast<std::uint32_t*>(word) + (address.value % 8) / 4;
+  std::atomic_ref<std::uint32_t>(*half).store(static_cast<std::uint32_t>(kCommandSync0["MSIDATA"].get(command[0])),
+                                              std::memory_order_release);
+}
+
+}  // namespace softiommu::smmuv3

@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// An Intel VT-d remapping unit in legacy mode, as registers and tables in memory show it (VT-d 3.x).
+//
+// registers.cpp: the register file and global commands. invalidation.cpp: register-based and queued
+// invalidation. translation.cpp: context look-up, second-stage walk, faults.
+//
+// Locks: commands_ is held by a register write that runs commands, also while it waits for DMA. translate(), every
+// register read, and writes that acknowledge or mask events never take it; they use leaf locks only. So a fault
+// handler may read and clear its registers while an invalidation waits for the very DMA that faulted.
+// (The exception: clearing FSTS.IQE restarts the queue.)
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <new>
+#include <optional>
+#include <set>
+#include <string_view>
+#include <tuple>
+
+#include "base/mutex.h"
+#include "hw/vtd.h"
+#include "machine/findings.h"
+#include "machine/iommu/intel_vtd/context_cache.h"
+#include "machine/iommu/intel_vtd/event_registers.h"
+#include "machine/iommu/iotlb.h"
+#include "machine/iommu/unit.h"
+#include "machine/memory.h"
+
+namespace softiommu::vtd {
+
+// What distinguishes one unit from another.
+struct Capabilities {
+  std::uint64_t cap = 0, ecap = 0;   // the registers
+  unsigned host_address_width = 39;  // addresses in tables have this many bits
+};
+
+class IntelVtd final : public IommuUnit {
+ public:
+  static constexpr std::uint64_t kRegisterBytes = 4096;
+  static constexpr unsigned kFaultLine = 0, kCompletionLine = 1;
+
+  IntelVtd(UnitContext context, const Capabilities& capabilities);
+
+  std::string_view model() const override { return "intel-vtd"; }
+  std::uint64_t register_bytes() const override { return kRegisterBytes; }
+  void reset() override;
+  // Accesses of 4 and 8 bytes are the manual's; an 8-byte write is two 4-byte writes, low half first. Narrower
+  // reads give the bytes asked for, narrower writes are dropped.
+  std::uint64_t read(std::uint64_t offset, unsigned bytes) override;
+  void write(std::uint64_t offset, unsigned bytes, std::uint64_t value) override;
+  std::optional<Translation> translate(const Transaction& transaction) override;
+
+ private:
+  static constexpr std::size_t kWords = kRegisterBytes / sizeof(std::uint32_t);
+  // Event messages that a register write caused, as a set of lines; sent when no lock is held.
+  using Lines = unsigned;
+  static constexpr Lines line(unsigned number, bool send) { return send ? Lines{1} << number : Lines{0}; }
+
+  // registers.cpp
+  void describe_registers();
+  template <std::size_t N>
+  void allow_writes(const hw::Register<N>& row, std::uint32_t base = 0);
+  std::uint32_t load(std::uint64_t offset) const { return image_[offset / 4].load(std::memory_order_acquire); }
+  std::uint64_t load64(std::uint64_t offset) const { return load(offset) | std::uint64_t{load(offset + 4)} << 32; }
+  void store(std::uint64_t offset, std::uint32_t value) { image_[offset / 4].store(value, std::memory_order_release); }
+  void store64(std::uint64_t offset, std::uint64_t value);
+  std::optional<unsigned> fault_record_at(std::uint64_t offset) const;
+  std::uint32_t read_word(std::uint64_t offset) const;
+  Lines write_word(std::uint64_t offset, std::uint32_t value);
+  Lines acknowledge(std::uint32_t fault_status);
+  Lines run_global_command(std::uint32_t command) EXCLUDES(commands_);
+  void set_translation(bool on) REQUIRES(commands_);
+  void reset_locked() REQUIRES(commands_);
+
+  // invalidation.cpp
+  void run_context_command() EXCLUDES(commands_);
+  void run_iotlb_command() EXCLUDES(commands_);
+  Lines set_queue(bool on) REQUIRES(commands_);
+  Lines run_queue() REQUIRES(commands_);
+  struct QueueWords {
+    std::uint64_t low = 0, high = 0;
+  };
+  std::optional<QueueWords> load_descriptor(PhysAddr address) const;
+  hw::vtd::QueueError run_descriptor(std::uint64_t low, std::uint64_t high, Lines& lines) REQUIRES(commands_);
+  hw::vtd::QueueError run_context_descriptor(std::uint64_t low, std::uint64_t high);
+  hw::vtd::QueueError run_iotlb_descriptor(std::uint64_t low, std::uint64_t high);
+  hw::vtd::QueueError run_wait_descriptor(std::uint64_t low, std::uint64_t high, Lines& lines);
+  // What was done; `reserved`: the request is wrong and nothing was.
+  hw::vtd::Granularity drop_contexts(hw::vtd::Granularity wanted, std::uint64_t domain, std::uint64_t source,
+                                     std::uint64_t function_mask);
+  hw::vtd::Granularity drop_translations(hw::vtd::Granularity wanted, std::uint64_t domain, std::uint64_t address);
+  void invalidated();
+  std::uint16_t implemented_domain(std::uint64_t domain) const;
+
+  // translation.cpp
+  struct FoundContext {
+    hw::vtd::FaultReason reason = hw::vtd::FaultReason::none;
+    ContextEntry entry;
+  };
+  struct Walk {
+    hw::vtd::FaultReason reason = hw::vtd::FaultReason::none;
+    Translation translation;  // neither read nor write: not present
+    bool present() const { return translation.read || translation.write; }
+  };
+  struct Answer {
+    hw::vtd::FaultReason reason = hw::vtd::FaultReason::none;
+    bool suppressed = false;  // the context entry says that faults are not recorded
+    Translation translation;
+  };
+  Answer remap(const Transaction& transaction);
+  Answer remap_multi_level(const Transaction& transaction, Iotlb::Ticket ticket, const FoundContext& context);
+  FoundContext find_context(std::uint16_t source);
+  FoundContext fetch_context(std::uint16_t source) const;
+  hw::vtd::FaultReason check_context(const ContextEntry& entry) const;
+  Walk walk(const ContextEntry& context, Iova iova) const;
+  bool entry_has_reserved_bits(std::uint64_t entry, unsigned level, bool leaf) const;
+  bool is_leaf(std::uint64_t entry, unsigned level) const;
+  std::byte* at(PhysAddr address) const {  // nullptr: no memory there
+    const TableMemory& tables = context_.memory.tables();
+    return tables.contains(address) ? tables.as<std::byte>(address) : context_.memory.host(address);
+  }
+  std::optional<std::uint64_t> load_memory(std::uint64_t address) const;
+  void judge_context(std::uint16_t source, const ContextEntry& cached);
+  void judge_translation(const Transaction& transaction, const ContextEntry& context, const Translation& cached);
+  enum class Subject : std::uint8_t { context_entry, translation };
+  using Report = std::tuple<Subject, std::uint16_t, std::uint64_t>;  // of a source id, or of a domain's page
+  bool first_report(const Report& report) noexcept;
+  // Adds the sentence that `text` makes to the machine's findings; one is lost if there is no memory for it.
+  template <typename Text>
+  void find(const Text& text) noexcept {
+    try {
+      context_.findings.add(text());
+    } catch (const std::bad_alloc&) {
+      return;
+    }
+  }
+
+  const Capabilities capabilities_;
+  const std::uint32_t iotlb_base_;
+  const std::uint32_t records_first_, records_end_;  // the fault recording registers
+  std::array<std::uint32_t, kWords> writable_{};
+  std::array<std::atomic<std::uint32_t>, kWords> image_{};  // registers that only hold what was written or set
+  EventRegisters events_;
+  ContextCache contexts_;
+  Iotlb iotlb_;
+  std::atomic<bool> translating_{false};
+  std::atomic<std::uint64_t> root_{0};  // RTADDR as taken by SRTP
+
+  Mutex commands_;
+  Mutex reports_mutex_;
+  std::set<Report> reported_ GUARDED_BY(reports_mutex_);
+};
+
+}  // namespace softiommu::vtd

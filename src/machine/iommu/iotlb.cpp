@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// One direct-mapped table for all page sizes: an entry's place follows from its space, page number and page size,
+// and a bit set of the sizes present says which places a look-up has to probe (one or two in practice).
+//
+// Each entry has a sequence number, odd while it changes. All its words are atomic, loaded with acquire and stored with
+// release: a reader that sees any new word also sees the odd (or a later) number when it looks again.
+#include "machine/iommu/iotlb.h"
+
+#include <array>
+#include <bit>
+
+#include "base/futex_lock.h"
+
+namespace softiommu {
+
+namespace {
+
+using Word = std::atomic<std::uint64_t>;
+
+constexpr std::size_t kEntries = std::size_t{1} << Iotlb::kEntriesLg2;
+constexpr unsigned kSizes = 64;
+constexpr std::uint64_t kExact = ~std::uint64_t{0};  // a mask that compares the whole space
+
+// The low bits of an entry's words are free, because pages are at least 4 KiB.
+constexpr std::uint64_t kInPage = kPageSize - 1;
+constexpr std::uint64_t kReadable = 1, kWritable = 2, kCacheable = 4;
+
+constexpr Iova page_of(Iova iova, unsigned page_lg2) {
+  return Iova{align_down(iova.value, std::uint64_t{1} << page_lg2)};
+}
+// First byte of the page, and its size where the offset in the page would be; 0 is no tag (no page has 1 byte).
+constexpr std::uint64_t tag_of(Iova iova, unsigned page_lg2) { return page_of(iova, page_lg2).value | page_lg2; }
+
+constexpr std::uint64_t pack(const Translation& t) {
+  return t.page.value | (t.read ? kReadable : 0) | (t.write ? kWritable : 0) | (t.cacheable ? kCacheable : 0);
+}
+constexpr Translation unpack(std::uint64_t data, unsigned page_lg2) {
+  return {.page = PhysAddr{data & ~kInPage},
+          .page_lg2 = static_cast<std::uint8_t>(page_lg2),
+          .read = (data & kReadable) != 0,
+          .write = (data & kWritable) != 0,
+          .cacheable = (data & kCacheable) != 0};
+}
+
+std::size_t place_of(std::uint64_t space, Iova iova, unsigned page_lg2) {
+  // Neighbouring pages take neighbouring places; spaces (and sizes) are spread by Fibonacci hashing.
+  const std::uint64_t spread = (space * kSizes + page_lg2) * 0x9E37'79B9'7F4A'7C15;
+  const std::uint64_t page = iova.value >> page_lg2;
+  return ((page ^ page >> Iotlb::kEntriesLg2) + (spread >> (64 - Iotlb::kEntriesLg2))) % kEntries;
+}
+
+struct Entry {
+  Word sequence, space, tag, data;
+};
+
+}  // namespace
+
+struct Iotlb::Impl {
+  std::array<Entry, kEntries> entries{};
+  Word sizes{0};          // bit n: an entry of 2^n bytes may be present
+  Word invalidations{0};  // the ticket
+  FutexLock lock;         // of everything that changes; a leaf
+  std::array<std::uint32_t, kSizes> live GUARDED_BY(lock){};
+
+  void put(Entry& entry, std::uint64_t space, std::uint64_t tag, std::uint64_t data) REQUIRES(lock) {
+    const std::uint64_t sequence = entry.sequence.load(std::memory_order_relaxed);
+    entry.sequence.store(sequence + 1, std::memory_order_relaxed);
+    entry.space.store(space, std::memory_order_release);
+    entry.tag.store(tag, std::memory_order_release);
+    entry.data.store(data, std::memory_order_release);
+    entry.sequence.store(sequence + 2, std::memory_order_release);
+  }
+  void count(unsigned page_lg2) REQUIRES(lock) {
+    if (live[page_lg2]++ == 0) sizes.fetch_or(std::uint64_t{1} << page_lg2, std::memory_order_release);
+  }
+  void clear(Entry& entry) REQUIRES(lock) {
+    const unsigned page_lg2 = entry.tag.load(std::memory_order_relaxed) & kInPage;
+    put(entry, 0, 0, 0);
+    if (--live[page_lg2] == 0) sizes.fetch_and(~(std::uint64_t{1} << page_lg2), std::memory_order_release);
+  }
+
+  template <typename Wanted>
+  void clear_where(Wanted wanted) REQUIRES(lock) {
+    if (sizes.load(std::memory_order_relaxed) == 0) return;
+    for (Entry& entry : entries) {
+      const std::uint64_t tag = entry.tag.load(std::memory_order_relaxed);
+      if (tag == 0) continue;
+      const auto page = IovaRange::of(Iova{tag & ~kInPage}, std::uint64_t{1} << (tag & kInPage));
+      if (wanted(entry.space.load(std::memory_order_relaxed), page)) clear(entry);
+    }
+  }
+  // Probes each page of the range; false when looking through the whole table is cheaper.
+  bool clear_each(std::uint64_t space, IovaRange range) REQUIRES(lock) {
+    const std::uint64_t present = sizes.load(std::memory_order_relaxed);
+    std::uint64_t probes = 0;
+    for (std::uint64_t rest = present; rest != 0; rest &= rest - 1) {
+      const int page_lg2 = std::countr_zero(rest);
+      probes += (range.last.value >> page_lg2) - (range.first.value >> page_lg2) + 1;
+      if (probes > kEntries) return false;
+    }
+    for (std::uint64_t rest = present; rest != 0; rest &= rest - 1) {
+      const auto page_lg2 = static_cast<unsigned>(std::countr_zero(rest));
+      const std::uint64_t last = range.last.value >> page_lg2;
+      for (std::uint64_t page = range.first.value >> page_lg2;; ++page) {
+        const Iova iova{page << page_lg2};
+        Entry& entry = entries[place_of(space, iova, page_lg2)];
+        if (entry.tag.load(std::memory_order_relaxed) == tag_of(iova, page_lg2) &&
+            entry.space.load(std::memory_order_relaxed) == space) {
+          clear(entry);
+        }
+        if (page == last) break;
+      }
+    }
+    return true;
+  }
+  // A ticket taken before this is void; one taken after it belongs to a walk that sees the tables as they are now.
+  void begin_invalidation() REQUIRES(lock) { invalidations.fetch_add(1, std::memory_order_seq_cst); }
+};
+
+Iotlb::Iotlb() : impl_(std::make_unique<Impl>()) {}
+Iotlb::~Iotlb() = default;
+
+std::optional<Translation> Iotlb::look_up(std::uint64_t space, Iova iova) const {
+  for (std::uint64_t rest = impl_->sizes.load(std::memory_order_acquire); rest != 0; rest &= rest - 1) {
+    const auto page_lg2 = static_cast<unsigned>(std::countr_zero(rest));
+    const Entry& entry = impl_->entries[place_of(space, iova, page_lg2)];
+    const std::uint64_t sequence = entry.sequence.load(std::memory_order_acquire);
+    const std::uint64_t entry_space = entry.space.load(std::memory_order_acquire);
+    const std::uint64_t tag = entry.tag.load(std::memory_order_acquire);
+    const std::uint64_t data = entry.data.load(std::memory_order_acquire);
+    const bool torn = sequence % 2 != 0 || entry.sequence.load(std::memory_order_relaxed) != sequence;
+    if (!torn && tag == tag_of(iova, page_lg2) && entry_space == space) return unpack(data, page_lg2);
+  }
+  return std::nullopt;
+}
+
+Iotlb::Ticket Iotlb::ticket() const { return impl_->invalidations.load(std::memory_order_seq_cst); }
+
+void Iotlb::insert(Ticket ticket, std::uint64_t space, Iova iova, const Translation& translation) {
+  if (!impl_->lock.try_lock()) return;
+  if (impl_->invalidations.load(std::memory_order_relaxed) == ticket) {
+    Entry& entry = impl_->entries[place_of(space, iova, translation.page_lg2)];
+    if (entry.tag.load(std::memory_order_relaxed) != 0) impl_->clear(entry);
+    impl_->put(entry, space, tag_of(iova, translation.page_lg2), pack(translation));
+    impl_->count(translation.page_lg2);
+  }
+  impl_->lock.unlock();
+}
+
+void Iotlb::invalidate_all() {
+  const FutexGuard guard(impl_->lock);
+  impl_->begin_invalidation();
+  impl_->clear_where([](std::uint64_t, IovaRange) { return true; });
+}
+
+void Iotlb::invalidate_space(std::uint64_t space) { invalidate_masked(kExact, space); }
+
+void Iotlb::invalidate_range(std::uint64_t space, IovaRange range) { invalidate_masked_range(kExact, space, range); }
+
+void Iotlb::invalidate_masked(std::uint64_t mask, std::uint64_t value) {
+  const FutexGuard guard(impl_->lock);
+  impl_->begin_invalidation();
+  impl_->clear_where([=](std::uint64_t space, IovaRange) { return (space & mask) == value; });
+}
+
+void Iotlb::invalidate_masked_range(std::uint64_t mask, std::uint64_t value, IovaRange range) {
+  const FutexGuard guard(impl_->lock);
+  impl_->begin_invalidation();
+  if (mask == kExact && impl_->clear_each(value, range)) return;
+  impl_->clear_where(
+      [=](std::uint64_t space, IovaRange page) { return (space & mask) == value && page.overlaps(range); });
+}
+
+}  // namespace softiommu

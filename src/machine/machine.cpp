@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Builds the hardware that a MachineSpec describes, and does what firmware does: gives every BAR an address.
+//
+// Order of life: memory, units, executor, functions; the end comes in reverse, after the executor let go of every
+// model, so that no step runs in a device that is half gone.
+#include "machine/machine.h"
+
+#include <algorithm>
+#include <optional>
+
+#include "base/types.h"
+#include "machine/topology.h"
+
+namespace softiommu {
+namespace {
+
+// Where BARs live. 32-bit ones (and small 64-bit ones, as firmware does it) below the interrupt window at 0xfee00000.
+constexpr std::uint64_t kLowFirst = 0xc000'0000, kLowEnd = 0xfec0'0000;
+constexpr std::uint64_t kPortFirst = 0x1000, kPortEnd = 0x1'0000;
+
+// One range of addresses, handed out from its start, each piece aligned to its own size.
+class Window {
+ public:
+  Window(std::uint64_t first, std::uint64_t end) : next_(first), end_(end) {}
+  std::optional<std::uint64_t> take(std::uint64_t bytes) {
+    const std::uint64_t at = align_down(next_ + bytes - 1, bytes);
+    if (bytes > end_ || at > end_ - bytes) return std::nullopt;
+    next_ = at + bytes;
+    return at;
+  }
+
+ private:
+  std::uint64_t next_, end_;
+};
+
+class BarAddresses {
+ public:
+  explicit BarAddresses(std::uint64_t memory_top)
+      : high_(align_down(memory_top + kGiB - 1, kGiB), std::uint64_t{1} << 52) {}
+
+  Result<> assign(PciFunction& function) {
+    for (unsigned bar = 0; bar < PciFunction::kBars; ++bar) {
+      const BarSpec& spec = function.bars()[bar];
+      if (spec.bytes == 0) continue;
+      const std::uint64_t address = TRY(place(spec));
+      function.assign_bar(bar, address);
+      if (spec.memory64) ++bar;
+    }
+    return {};
+  }
+
+ private:
+  Result<std::uint64_t> place(const BarSpec& spec) {
+    // A page of its own for each BAR: programs map whole pages.
+    const std::uint64_t bytes = spec.io ? spec.bytes : std::max(spec.bytes, kPageSize);
+    std::optional<std::uint64_t> at = spec.io ? ports_.take(bytes) : low_.take(bytes);
+    if (!at && spec.memory64) at = high_.take(bytes);
+    if (!at) return fail(ENOSPC, "the BARs of this machine's devices do not fit below 4 GiB");
+    return *at;
+  }
+
+  Window low_{kLowFirst, kLowEnd}, ports_{kPortFirst, kPortEnd}, high_;
+};
+
+template <class Model>
+const Model* find_model(std::string_view name, std::span<const Model> extra, std::span<const Model> built_in) {
+  for (const std::span<const Model> table : {extra, built_in})
+    for (const Model& model : table)
+      if (model.name == name) return &model;
+  return nullptr;
+}
+
+}  // namespace
+
+struct Machine::Impl {
+  explicit Impl(const MachineSpec& machine) : spec(machine) {}
+  ~Impl() {
+    for (const auto& function : functions) executor->remove(*function);
+  }
+
+  Result<> create_units(const MachineOptions& options);
+  Result<> create_functions(const MachineOptions& options);
+  void find_isolation_sets();
+  IommuUnit* unit(std::string_view name) const;
+
+  // Members die from the last to the first.
+  MachineSpec spec;
+  Topology topology{spec};
+  Findings findings;
+  std::unique_ptr<Memory> memory;
+  std::vector<std::unique_ptr<IommuUnit>> units;
+  std::unique_ptr<Executor> executor;
+  std::vector<std::unique_ptr<PciFunction>> functions;  // in bus order, as spec.functions
+  std::vector<IsolationSet> isolation_sets;
+};
+
+Result<> Machine::Impl::create_units(const MachineOptions& options) {
+  for (const UnitSpec& wanted : spec.units) {
+    const UnitModel* model = find_model(wanted.model, options.extra_unit_models, unit_models());
+    if (!model) return fail(EINVAL, "the machine names an IOMMU model that does not exist");
+    if (unit(wanted.name)) return fail(EINVAL, "two IOMMUs of the machine have the same name");
+    units.push_back(TRY(model->create({wanted.name, *memory, findings, options.paranoid}, wanted.options)));
+  }
+  return {};
+}
+
+Result<> Machine::Impl::create_functions(const MachineOptions& options) {
+  BarAddresses addresses(memory->top());
+  functions.reserve(spec.functions.size());
+  const Bdf* previous = nullptr;
+  for (const FunctionSpec& wanted : spec.functions) {
+    const DeviceModel* model = find_model(wanted.model, options.extra_device_models, device_models());
+    if (!model) return fail(EINVAL, "the machine names a device model that does not exist");
+    if (previous && *previous == wanted.bdf) return fail(EINVAL, "two devices of the machine have the same address");
+    const std::string_view name = topology.unit_of(wanted);
+    IommuUnit* behind = unit(name);
+    if (!behind && !name.empty()) return fail(EINVAL, "a device names an IOMMU that the machine does not have");
+    const PciFunction::Context context{.bdf = wanted.bdf,
+                                       .memory = *memory,
+                                       .unit = behind,
+                                       .stream = topology.requester(wanted),
+                                       .executor = *executor,
+                                       .multifunction = topology.multifunction(wanted.bdf),
+                                       .acs = wanted.acs && topology.multifunction(wanted.bdf)};
+    auto function = TRY(model->create(context, wanted.options));
+    TRY(addresses.assign(*function));
+    executor->add(*function);
+    functions.push_back(std::move(function));
+    previous = &wanted.bdf;
+  }
+  return {};
+}
+
+void Machine::Impl::find_isolation_sets() {
+  for (IsolationGroup& group : topology.isolation_groups()) {
+    IsolationSet set{{}, std::move(group.bridges), std::move(group.reason)};
+    for (const std::size_t position : group.functions) set.functions.push_back(functions[position].get());
+    isolation_sets.push_back(std::move(set));
+  }
+}
+
+IommuUnit* Machine::Impl::unit(std::string_view name) const {
+  for (const auto& unit : units)
+    if (unit->name() == name) return unit.get();
+  return nullptr;
+}
+
+Result<std::unique_ptr<Machine>> Machine::create(const MachineSpec& spec, const MachineOptions& options) {
+  return without_throwing([&]() -> Result<std::unique_ptr<Machine>> {
+    auto impl = std::make_unique<Impl>(spec);
+    std::ranges::sort(impl->spec.functions, {}, &FunctionSpec::bdf);
+    impl->memory = TRY(Memory::create(spec.memory));
+    impl->memory->set_findings(&impl->findings);
+    TRY(impl->create_units(options));
+    impl->executor = TRY(Executor::create(options.time));
+    impl->executor->set_latency(spec.device_latency_ns);
+    TRY(impl->create_functions(options));
+    impl->find_isolation_sets();
+    return std::unique_ptr<Machine>(new Machine(std::move(impl)));
+  });
+}
+
+Machine::Machine(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Machine::~Machine() = default;
+
+const MachineSpec& Machine::spec() const { return impl_->spec; }
+Memory& Machine::memory() { return *impl_->memory; }
+Executor& Machine::executor() { return *impl_->executor; }
+Findings& Machine::findings() { return impl_->findings; }
+std::span<const std::unique_ptr<IommuUnit>> Machine::units() const { return impl_->units; }
+std::span<const std::unique_ptr<PciFunction>> Machine::functions() const { return impl_->functions; }
+IommuUnit* Machine::unit(std::string_view name) const { return impl_->unit(name); }
+const std::vector<IsolationSet>& Machine::isolation_sets() const { return impl_->isolation_sets; }
+
+PciFunction* Machine::function(const Bdf& bdf) const {
+  for (const auto& function : impl_->functions)
+    if (function->bdf() == bdf) return function.get();
+  return nullptr;
+}
+
+std::vector<StreamId> Machine::stream_ids(const PciFunction& function) const {
+  for (const FunctionSpec& wanted : impl_->spec.functions)
+    if (wanted.bdf == function.bdf()) return impl_->topology.stream_ids(wanted);
+  return {};
+}
+
+}  // namespace softiommu

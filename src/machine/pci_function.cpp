@@ -1,0 +1,531 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// One PCI function: header and capabilities, BAR windows, interrupts and bus mastering.
+// PCI Local Bus 3.0 chapter 6; PCI Express Base 5.0 chapters 6 and 7.
+//
+// Two small mutexes: `mutex` guards configuration space and the MSI-X table and is a leaf; `delivery` is held while
+// the sink runs, so that set_irq_sink() knows when the old one is done. What hot paths ask (decoding, bus
+// mastering, the INTx level) is mirrored in atomics.
+#include "machine/pci_function.h"
+
+#include <bit>
+#include <cassert>
+#include <chrono>
+#include <thread>
+
+#include "base/futex_lock.h"
+#include "hw/pci.h"
+#include "machine/config_space.h"
+#include "machine/msix_table.h"
+
+namespace softiommu {
+namespace {
+
+namespace pci = hw::pci;
+
+constexpr std::uint64_t kWritableCommand = pci::kCommand["MASTER"].mask() | pci::kCommand["PARITY"].mask() |
+                                           pci::kCommand["SERR"].mask() | pci::kCommand["INTX_DISABLE"].mask();
+constexpr std::uint64_t kDecoding =
+    pci::kCommand["IO"].mask() | pci::kCommand["MEM"].mask() | pci::kCommand["MASTER"].mask();
+constexpr std::uint64_t kClearableStatus =
+    pci::kStatus.layout.named() & ~(pci::kStatus["INTX"].mask() | pci::kStatus["CAP_LIST"].mask());
+
+constexpr std::uint64_t ones(unsigned bytes) { return ~std::uint64_t{0} >> (64 - 8 * bytes); }
+
+// What a write of `value` at `offset` puts into the register at `target`, in that register's bit positions.
+constexpr std::uint64_t seen_at(unsigned target, unsigned offset, std::uint64_t value) {
+  return offset >= target ? value << (8 * (offset - target)) : value >> (8 * (target - offset));
+}
+
+}  // namespace
+
+struct PciFunction::Config {
+  explicit Config(unsigned bytes) : space(bytes) {}
+
+  // Brings the mirrors up to date after configuration space changed.
+  void refresh() REQUIRES(mutex);
+  bool msix_enabled() const REQUIRES(mutex);
+  bool msix_deliverable() const REQUIRES(mutex);
+  std::uint32_t control(unsigned capability) const REQUIRES(mutex) {
+    return space.read(capability + pci::msix::kControl.offset, pci::msix::kControl.bytes);
+  }
+
+  FutexLock mutex;
+  ConfigSpace space GUARDED_BY(mutex);
+  std::optional<MsixTable> msix GUARDED_BY(mutex);
+  std::array<std::uint64_t, kBars> assigned GUARDED_BY(mutex){};
+  unsigned power = 0, express = 0, msi_at = 0, msix_at = 0;  // capabilities; fixed once the function is built
+
+  std::atomic<std::uint64_t> command{0};  // the command register; nothing is decoded or mastered in D3hot
+  std::atomic<bool> messages{false};      // MSI or MSI-X is enabled
+  std::atomic<bool> intx{false};          // the level that the model holds
+  std::atomic<bool> in_dma{false};
+
+  FutexLock delivery;
+  IrqSink* sink GUARDED_BY(delivery) = nullptr;
+  bool told_intx GUARDED_BY(delivery) = false;  // the level that the sink knows
+};
+
+void PciFunction::Config::refresh() {
+  std::uint64_t now = space.read(pci::kCommand.offset, pci::kCommand.bytes);
+  if (power != 0) {
+    const std::uint32_t state = space.read(power + pci::pm::kControl.offset, pci::pm::kControl.bytes);
+    if (pci::pm::kControl["STATE"].get(state) != pci::pm::kD0) now &= ~kDecoding;
+  }
+  command.store(now, std::memory_order_seq_cst);
+  const bool msi = msi_at != 0 && pci::msi::kControl["ENABLE"].is_set(control(msi_at));
+  messages.store(msi || msix_enabled(), std::memory_order_release);
+}
+
+bool PciFunction::Config::msix_enabled() const {
+  return msix_at != 0 && pci::msix::kControl["ENABLE"].is_set(control(msix_at));
+}
+
+bool PciFunction::Config::msix_deliverable() const {
+  return msix_enabled() && !pci::msix::kControl["MASK"].is_set(control(msix_at)) && msix->deliverable();
+}
+
+class PciFunction::Window final : public MmioRegion {
+ public:
+  Window(PciFunction& function, unsigned bar) : function_(function), bar_(bar) {}
+  std::uint64_t read(std::uint64_t offset, unsigned bytes) override {
+    return function_.window_read(bar_, offset, bytes);
+  }
+  void write(std::uint64_t offset, unsigned bytes, std::uint64_t value) override {
+    function_.window_write(bar_, offset, bytes, value);
+  }
+
+ private:
+  PciFunction& function_;
+  unsigned bar_;
+};
+
+PciFunction::PciFunction(const Context& context, const FunctionIdentity& identity, std::span<const BarSpec> bars)
+    : executor_(context.executor),
+      bdf_(context.bdf),
+      identity_(identity),
+      dma_(context.memory, context.unit, context.stream),
+      config_(std::make_unique<Config>(identity.pcie ? pci::kExtendedConfigBytes : pci::kConfigBytes)) {
+  for (unsigned bar = 0; bar < kBars; ++bar) windows_[bar] = std::make_unique<Window>(*this, bar);
+  define_bars(bars);
+  define_header(context);
+  if (identity.pcie) define_express(context);
+  if (identity.pcie && context.acs) add_access_control();
+}
+
+PciFunction::~PciFunction() = default;
+
+void PciFunction::define_header(const Context& context) {
+  std::uint64_t decodes = 0;
+  for (const BarSpec& bar : bars_)
+    if (bar.bytes != 0) decodes |= bar.io ? pci::kCommand["IO"].mask() : pci::kCommand["MEM"].mask();
+  const FutexGuard lock(config_->mutex);
+  ConfigSpace& space = config_->space;
+  space.define(field_of(pci::kVendor, identity_.vendor));
+  space.define(field_of(pci::kDevice, identity_.device));
+  space.define(field_of(pci::kCommand, 0, kWritableCommand | decodes));
+  space.define(field_of(pci::kStatus, 0, 0, kClearableStatus));
+  const std::uint64_t revision_and_class = pci::kClass["REVISION"].put(identity_.revision) |
+                                           std::uint64_t{identity_.class_code} << pci::kClass["INTERFACE"].lo;
+  space.define(field_of(pci::kClass, revision_and_class));
+  space.define(field_of(pci::kCacheLine, 0, pci::kCacheLine.layout.named()));
+  space.define(field_of(pci::kHeaderType, pci::kHeaderType["MULTIFUNCTION"].put(context.multifunction)));
+  space.define(field_of(pci::kSubsystemVendor, identity_.subsystem_vendor));
+  space.define(field_of(pci::kSubsystem, identity_.subsystem_device));
+  space.define(field_of(pci::kInterruptLine, 0, pci::kInterruptLine.layout.named()));
+}
+
+void PciFunction::define_bars(std::span<const BarSpec> bars) {
+  assert(bars.size() <= kBars);
+  for (unsigned bar = 0; bar < bars.size(); ++bar) {
+    bars_[bar] = bars[bar];
+    assert(bars[bar].bytes == 0 || std::has_single_bit(bars[bar].bytes));
+    assert(!bars[bar].memory64 || (bar + 1 < kBars && (bar + 1 == bars.size() || bars[bar + 1].bytes == 0)));
+    assign_bar(bar, 0);
+  }
+}
+
+void PciFunction::define_express(const Context& context) {
+  const FutexGuard lock(config_->mutex);
+  ConfigSpace& space = config_->space;
+  config_->power = space.add_capability(pci::capability::kPowerManagement, pci::pm::kBytes);
+  space.define_at(config_->power, field_of(pci::pm::kCapabilities, pci::pm::kCapabilities.reset));
+  space.define_at(config_->power,
+                  field_of(pci::pm::kControl, pci::pm::kControl.reset, pci::pm::kControl["STATE"].mask()));
+
+  namespace express = pci::express;
+  const unsigned at = config_->express = space.add_capability(pci::capability::kExpress, express::kBytes);
+  const bool integrated = context.bdf.bus == 0;
+  const std::uint64_t type = integrated ? express::kIntegratedEndpoint : express::kEndpoint;
+  space.define_at(at, field_of(express::kCapabilities,
+                               express::kCapabilities["VERSION"].put(2) | express::kCapabilities["TYPE"].put(type)));
+  space.define_at(at, field_of(express::kDeviceCaps, express::kDeviceCaps["EXT_TAG"].mask() |
+                                                         express::kDeviceCaps["ROLE_BASED"].mask() |
+                                                         express::kDeviceCaps["FLR"].mask()));
+  constexpr std::uint64_t kReadOnly = express::kDeviceControl["FLR"].mask() |
+                                      express::kDeviceControl["PHANTOM"].mask() |
+                                      express::kDeviceControl["AUX_POWER"].mask();
+  space.define_at(at, field_of(express::kDeviceControl, express::kDeviceControl.reset,
+                               express::kDeviceControl.layout.named() & ~kReadOnly));
+  constexpr std::uint64_t kErrors =
+      express::kDeviceStatus["CORRECTABLE"].mask() | express::kDeviceStatus["NON_FATAL"].mask() |
+      express::kDeviceStatus["FATAL"].mask() | express::kDeviceStatus["UNSUPPORTED"].mask();
+  space.define_at(at, field_of(express::kDeviceStatus, 0, 0, kErrors));
+  if (!integrated) {  // an integrated endpoint has no link
+    space.define_at(
+        at, field_of(express::kLinkCaps, express::kLinkCaps["SPEED"].put(3) | express::kLinkCaps["WIDTH"].put(8)));
+    space.define_at(at, field_of(express::kLinkStatus,
+                                 express::kLinkStatus["SPEED"].put(3) | express::kLinkStatus["WIDTH"].put(8)));
+  }
+
+  namespace aer = pci::aer;
+  constexpr auto kUncorrectable = static_cast<std::uint32_t>(aer::kUncorrectableStatus.layout.named());
+  constexpr auto kCorrectable = static_cast<std::uint32_t>(aer::kCorrectableStatus.layout.named());
+  const unsigned errors = space.add_extended_capability(pci::extended::kAdvancedErrorReporting, 2, aer::kBytes);
+  space.define_at(errors, field_of(aer::kUncorrectableStatus, 0, 0, kUncorrectable));
+  space.define_at(errors, {.offset = aer::kUncorrectableMaskOffset, .bytes = 4, .writable = kUncorrectable});
+  space.define_at(errors, {.offset = aer::kUncorrectableSeverityOffset,
+                           .bytes = 4,
+                           .value = aer::kUncorrectableSeverityReset,
+                           .writable = kUncorrectable});
+  space.define_at(errors, field_of(aer::kCorrectableStatus, 0, 0, kCorrectable));
+  space.define_at(errors, {.offset = aer::kCorrectableMaskOffset,
+                           .bytes = 4,
+                           .value = aer::kCorrectableMaskReset,
+                           .writable = kCorrectable});
+}
+
+void PciFunction::add_access_control() {
+  namespace acs = pci::acs;
+  constexpr std::uint64_t kOffered = acs::kCapabilities["REQUEST"].mask() | acs::kCapabilities["COMPLETION"].mask() |
+                                     acs::kCapabilities["DIRECT"].mask();
+  const FutexGuard lock(config_->mutex);
+  const unsigned at = config_->space.add_extended_capability(pci::extended::kAccessControlServices, 1, acs::kBytes);
+  config_->space.define_at(at, field_of(acs::kCapabilities, kOffered));
+  config_->space.define_at(
+      at, {.offset = acs::kControlOffset, .bytes = 2, .writable = static_cast<std::uint32_t>(kOffered)});
+}
+
+// ---- capabilities of models
+
+unsigned PciFunction::add_capability(std::uint8_t id, std::span<const std::uint8_t> body,
+                                     std::span<const std::uint8_t> write_mask) {
+  constexpr unsigned kHeader = 2;
+  const FutexGuard lock(config_->mutex);
+  const unsigned at = config_->space.add_capability(id, kHeader + static_cast<unsigned>(body.size()));
+  assert(at != 0);
+  for (unsigned i = 0; i < body.size(); ++i)
+    config_->space.define({.offset = at + kHeader + i,
+                           .bytes = 1,
+                           .value = body[i],
+                           .writable = i < write_mask.size() ? write_mask[i] : std::uint32_t{0}});
+  return at;
+}
+
+unsigned PciFunction::add_extended_capability(std::uint16_t id, std::uint8_t version,
+                                              std::span<const std::uint8_t> body,
+                                              std::span<const std::uint8_t> write_mask) {
+  constexpr unsigned kHeader = 4;
+  const FutexGuard lock(config_->mutex);
+  const unsigned at = config_->space.add_extended_capability(id, version, kHeader + static_cast<unsigned>(body.size()));
+  assert(at != 0);
+  for (unsigned i = 0; i < body.size(); ++i)
+    config_->space.define({.offset = at + kHeader + i,
+                           .bytes = 1,
+                           .value = body[i],
+                           .writable = i < write_mask.size() ? write_mask[i] : std::uint32_t{0}});
+  return at;
+}
+
+void PciFunction::define_config(const ConfigField& field) {
+  const FutexGuard lock(config_->mutex);
+  config_->space.define(field);
+}
+
+void PciFunction::set_config_bits(unsigned offset, unsigned bytes, std::uint32_t bits) {
+  const FutexGuard lock(config_->mutex);
+  config_->space.set(offset, bytes, config_->space.read(offset, bytes) | bits);
+}
+
+void PciFunction::add_msi(unsigned vectors) {
+  namespace msi = pci::msi;
+  assert(vectors <= msi::kMaxVectors && std::has_single_bit(vectors));
+  msi_vectors_ = vectors;
+  const FutexGuard lock(config_->mutex);
+  const unsigned at = config_->msi_at = config_->space.add_capability(pci::capability::kMsi, msi::kBytes);
+  const auto wanted = static_cast<unsigned>(std::countr_zero(vectors));
+  config_->space.define_at(
+      at, field_of(msi::kControl, msi::kControl["CAPABLE"].put(wanted) | msi::kControl["ADDRESS_64"].mask(),
+                   msi::kControl["ENABLE"].mask() | msi::kControl["MULTIPLE"].mask()));
+  config_->space.define_at(at, field_of(msi::kAddressLow, 0, msi::kAddressLow.layout.named()));
+  config_->space.define_at(at, field_of(msi::kAddressHigh, 0, msi::kAddressHigh.layout.named()));
+  config_->space.define_at(at, field_of(msi::kData, 0, msi::kData.layout.named()));
+}
+
+void PciFunction::add_msix(unsigned vectors, unsigned bar, std::uint32_t table_offset, std::uint32_t pba_offset) {
+  namespace msix = pci::msix;
+  assert(vectors > 0 && vectors <= msix::kMaxVectors && bar < kBars);
+  msix_vectors_ = vectors;
+  msix_bar_ = bar;
+  msix_table_offset_ = table_offset;
+  msix_pba_offset_ = pba_offset;
+  const FutexGuard lock(config_->mutex);
+  config_->msix.emplace(vectors);
+  assert(table_offset + config_->msix->table_bytes() <= bars_[bar].bytes);
+  assert(pba_offset + config_->msix->pba_bytes() <= bars_[bar].bytes);
+  const unsigned at = config_->msix_at = config_->space.add_capability(pci::capability::kMsix, msix::kBytes);
+  config_->space.define_at(at, field_of(msix::kControl, msix::kControl["SIZE"].put(vectors - 1),
+                                        msix::kControl["MASK"].mask() | msix::kControl["ENABLE"].mask()));
+  config_->space.define_at(at, field_of(msix::kTable, msix::kTable["BAR"].put(bar) | table_offset));
+  config_->space.define_at(at, field_of(msix::kPba, msix::kPba["BAR"].put(bar) | pba_offset));
+}
+
+void PciFunction::add_intx_pin(unsigned pin) {
+  has_intx_ = true;
+  define_config(field_of(pci::kInterruptPin, pin));
+}
+
+// ---- BARs
+
+void PciFunction::assign_bar(unsigned bar, std::uint64_t address) {
+  const BarSpec& spec = bars_[bar];
+  if (spec.bytes == 0) return;
+  const std::uint64_t sizes = ~(spec.bytes - 1);
+  std::uint64_t kind = pci::kIoBar0["IO"].mask();
+  if (!spec.io)
+    kind = pci::kBar0["TYPE"].put(spec.memory64 ? pci::kBarType64 : 0) | pci::kBar0["PREFETCH"].put(spec.prefetchable);
+  const std::uint64_t value = (address & sizes) | kind;
+  const unsigned at = pci::kBar0.offset + bar * pci::kBarBytes;
+  constexpr unsigned kHigh = 32;
+  const FutexGuard lock(config_->mutex);
+  config_->assigned[bar] = address & sizes;
+  config_->space.define({.offset = at,
+                         .bytes = pci::kBarBytes,
+                         .value = static_cast<std::uint32_t>(value),
+                         .writable = static_cast<std::uint32_t>(sizes)});
+  if (spec.memory64)
+    config_->space.define({.offset = at + pci::kBarBytes,
+                           .bytes = pci::kBarBytes,
+                           .value = static_cast<std::uint32_t>(value >> kHigh),
+                           .writable = static_cast<std::uint32_t>(sizes >> kHigh)});
+}
+
+std::uint64_t PciFunction::bar_address(unsigned bar) const {
+  const FutexGuard lock(config_->mutex);
+  return config_->assigned[bar];
+}
+
+MmioRegion& PciFunction::bar_window(unsigned bar) { return *windows_[bar]; }
+
+// Does [offset, offset + bytes) lie in the piece at `first`?
+static bool lies_in(std::uint64_t offset, unsigned bytes, std::uint64_t first, std::uint64_t size) {
+  return offset >= first && offset - first < size && size - (offset - first) >= bytes;
+}
+
+std::uint64_t PciFunction::window_read(unsigned bar, std::uint64_t offset, unsigned bytes) {
+  if (!decodes(bar) || !lies_in(offset, bytes, 0, bars_[bar].bytes)) return ones(bytes);
+  if (msix_vectors_ != 0 && bar == msix_bar_) {
+    const FutexGuard lock(config_->mutex);
+    const MsixTable& msix = *config_->msix;
+    if (lies_in(offset, bytes, msix_table_offset_, msix.table_bytes()))
+      return msix.read_table(offset - msix_table_offset_, bytes);
+    if (lies_in(offset, bytes, msix_pba_offset_, msix.pba_bytes()))
+      return msix.read_pba(offset - msix_pba_offset_, bytes);
+  }
+  return bar_read(bar, offset, bytes) & ones(bytes);
+}
+
+void PciFunction::window_write(unsigned bar, std::uint64_t offset, unsigned bytes, std::uint64_t value) {
+  if (!decodes(bar) || !lies_in(offset, bytes, 0, bars_[bar].bytes)) return;
+  if (msix_vectors_ != 0 && bar == msix_bar_) {
+    bool in_table = false, deliver = false;
+    {
+      const FutexGuard lock(config_->mutex);
+      MsixTable& msix = *config_->msix;
+      if (lies_in(offset, bytes, msix_pba_offset_, msix.pba_bytes())) return;  // read-only
+      in_table = lies_in(offset, bytes, msix_table_offset_, msix.table_bytes());
+      if (in_table) msix.write_table(offset - msix_table_offset_, bytes, value);
+      deliver = in_table && config_->msix_deliverable();
+    }
+    if (deliver) wake();
+    if (in_table) return;
+  }
+  bar_write(bar, offset, bytes, value & ones(bytes));
+}
+
+// ---- configuration accesses
+
+std::uint32_t PciFunction::config_read(unsigned offset, unsigned bytes) {
+  const FutexGuard lock(config_->mutex);
+  ConfigSpace& space = config_->space;
+  if (!space.is_access(offset, bytes)) return ~std::uint32_t{0};
+  constexpr hw::Field kIntx = pci::kStatus["INTX"];
+  const std::uint32_t status = space.read(pci::kStatus.offset, pci::kStatus.bytes);
+  space.set(pci::kStatus.offset, pci::kStatus.bytes,
+            static_cast<std::uint32_t>(kIntx.set(status, config_->intx.load())));
+  return space.read(offset, bytes);
+}
+
+void PciFunction::config_write(unsigned offset, unsigned bytes, std::uint32_t value) {
+  bool start_reset = false, deliver = false;
+  {
+    const FutexGuard lock(config_->mutex);
+    if (!config_->space.is_access(offset, bytes)) return;
+    if (config_->express != 0) {
+      const unsigned control = config_->express + pci::express::kDeviceControl.offset;
+      const bool near = offset + bytes > control && offset < control + pci::express::kDeviceControl.bytes;
+      start_reset = near && pci::express::kDeviceControl["FLR"].is_set(seen_at(control, offset, value & ones(bytes)));
+    }
+    config_->space.write(offset, bytes, value);
+    config_->refresh();
+    deliver = config_->msix_deliverable();
+  }
+  if (start_reset)
+    reset();
+  else if (deliver)
+    wake();
+}
+
+unsigned PciFunction::find_capability(std::uint8_t id) const {
+  const FutexGuard lock(config_->mutex);
+  return config_->space.find_capability(id);
+}
+
+unsigned PciFunction::find_extended_capability(std::uint16_t id) const {
+  const FutexGuard lock(config_->mutex);
+  return config_->space.find_extended_capability(id);
+}
+
+bool PciFunction::decodes(unsigned bar) const {
+  const std::uint64_t command = config_->command.load(std::memory_order_relaxed);
+  return bars_[bar].io ? pci::kCommand["IO"].is_set(command) : pci::kCommand["MEM"].is_set(command);
+}
+
+bool PciFunction::memory_enabled() const {
+  return pci::kCommand["MEM"].is_set(config_->command.load(std::memory_order_acquire));
+}
+
+bool PciFunction::bus_master() const {
+  return pci::kCommand["MASTER"].is_set(config_->command.load(std::memory_order_seq_cst));
+}
+
+// ---- reset
+
+void PciFunction::reset() {
+  {
+    const FutexGuard lock(config_->mutex);
+    config_->space.reset();
+    if (config_->msix) config_->msix->reset();
+    config_->refresh();  // bus mastering is off from here on
+  }
+  settle_dma();
+  reset_registers();
+  set_intx(false);
+  wake();
+}
+
+void PciFunction::settle_dma() const {
+  using Clock = std::chrono::steady_clock;
+  constexpr auto kLongest = std::chrono::milliseconds(100);
+  const Clock::time_point give_up = Clock::now() + kLongest;
+  while (config_->in_dma.load(std::memory_order_seq_cst) && Clock::now() < give_up) std::this_thread::yield();
+}
+
+void PciFunction::forget_thread() {
+  config_->mutex.reset();
+  config_->delivery.reset();
+  config_->in_dma.store(false);
+  dma_.forget_thread();
+  forget_register_lock();
+}
+
+// ---- interrupts
+
+void PciFunction::set_irq_sink(IrqSink* sink) {
+  {
+    const FutexGuard delivery(config_->delivery);
+    config_->sink = sink;
+    config_->told_intx = false;
+  }
+  if (sink && config_->intx.load()) wake();
+}
+
+void PciFunction::set_intx(bool asserted) { config_->intx.store(asserted, std::memory_order_seq_cst); }
+
+bool PciFunction::message_enabled() const { return config_->messages.load(std::memory_order_acquire); }
+
+void PciFunction::flush_interrupts() {
+  const FutexGuard delivery(config_->delivery);
+  const bool level = config_->intx.load(std::memory_order_seq_cst);
+  if (level != config_->told_intx && config_->sink) {
+    config_->told_intx = level;
+    config_->sink->intx(level);
+  }
+  while (bus_master()) {
+    std::optional<unsigned> vector;
+    {
+      const FutexGuard lock(config_->mutex);
+      if (config_->msix_deliverable()) vector = config_->msix->take_deliverable();
+    }
+    if (!vector) return;
+    if (config_->sink) config_->sink->message(*vector);
+  }
+}
+
+void PciFunction::send_message(unsigned vector) {
+  const FutexGuard delivery(config_->delivery);
+  if (!bus_master()) return;  // a message is a memory write
+  {
+    const FutexGuard lock(config_->mutex);
+    if (config_->msix_enabled()) {
+      if (vector >= msix_vectors_) return;
+      if (pci::msix::kControl["MASK"].is_set(config_->control(config_->msix_at)) || config_->msix->masked(vector))
+        return config_->msix->set_pending(vector);
+    } else {
+      if (config_->msi_at == 0) return;
+      const std::uint32_t control = config_->control(config_->msi_at);
+      if (!pci::msi::kControl["ENABLE"].is_set(control)) return;
+      vector &= (1u << pci::msi::kControl["MULTIPLE"].get(control)) - 1;  // the vectors that software granted
+    }
+  }
+  if (config_->sink) config_->sink->message(vector);
+}
+
+// ---- bus mastering
+
+template <typename Transfer>
+DmaResult PciFunction::master(Transfer&& transfer) {
+  // Announce first, then ask: reset() does it the other way round, so one of the two sees the other.
+  config_->in_dma.store(true, std::memory_order_seq_cst);
+  const DmaResult result = bus_master() ? transfer() : DmaResult{.status = DmaResult::Status::refused};
+  config_->in_dma.store(false, std::memory_order_release);
+  return result;
+}
+
+DmaResult PciFunction::dma_read(Iova from, std::span<std::byte> to) {
+  return master([&] { return dma_.read(from, to); });
+}
+
+DmaResult PciFunction::dma_write(Iova to, std::span<const std::byte> from) {
+  return master([&] {
+    DmaResult result = dma_.write(to, from);
+    result.side = Access::write;
+    return result;
+  });
+}
+
+DmaResult PciFunction::dma_copy(Iova to, Iova from, std::uint64_t bytes) {
+  const bool overlap = to - from < bytes || from - to < bytes;
+  if (!overlap) return master([&] { return dma_.copy(to, from, bytes); });
+  // As hardware with a small buffer does it: read some, write some, upwards.
+  std::array<std::byte, 256> buffer;
+  for (std::uint64_t done = 0; done < bytes;) {
+    const std::span piece = std::span(buffer).first(std::min<std::uint64_t>(buffer.size(), bytes - done));
+    DmaResult result = dma_read(from + done, piece);
+    if (result) result = dma_write(to + done, piece);
+    if (!result) return {.status = result.status, .done = done + result.done, .side = result.side};
+    done += piece.size();
+  }
+  return {.done = bytes};
+}
+
+}  // namespace softiommu

@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The keys of a machine file that are not a model's own: one table per section. The parser and the reference in
+// docs/machine-file.md read the same rows.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "base/types.h"
+#include "machine/options.h"
+#include "machine/spec.h"
+
+namespace softiommu::spec_keys {
+
+using Kind = Option::Kind;
+inline constexpr MemorySpec kMemoryDefaults{};
+inline constexpr std::uint64_t kNone = 0;
+
+inline constexpr Option kMachine[] = {
+    {"name", Kind::text, kNone, 0, 0, "machine", "what `softiommu show` calls it"},
+    {"isolated_msi", Kind::flag, 1, 0, 1, "",
+     "interrupts of a device cannot be forged by its DMA; `false`: VFIO refuses to attach (EPERM) unless unsafe "
+     "interrupts are allowed"},
+    {"cache_coherent", Kind::flag, 1, 0, 1, "", "DMA snoops the CPU caches; `false`: iommufd refuses to bind (EINVAL)"},
+    {"device_latency_us", Kind::integer, 100, 0, 1'000'000, "",
+     "microseconds from a doorbell to the start of the work"},
+};
+
+inline constexpr Option kMemory[] = {
+    {"top", Kind::size, kMemoryDefaults.top, 8 * kGiB, std::uint64_t{1} << 52, "",
+     "physical addresses are below this; keep it within the address width of the narrowest IOMMU"},
+    {"table_arena", Kind::size, kMemoryDefaults.table_arena, 16 * kMiB, 64 * kGiB, "",
+     "the part of it that page tables may use (reserved address space, not used memory)"},
+    {"fragmented", Kind::flag, 0, 0, 1, "",
+     "hand out physical pages that are not contiguous, so that nothing large can be mapped large"},
+};
+
+inline constexpr Option kIommu[] = {
+    {"name", Kind::text, kNone, 0, 0, "", "how devices and messages refer to it; unique, not `none`", true},
+    {"model", Kind::text, kNone, 0, 0, "", "the hardware; each model has keys of its own (below)", true},
+};
+
+// Order of `choices` is the order of BridgeSpec::Kind.
+inline constexpr Option kBridge[] = {
+    {"address", Kind::text, kNone, 0, 0, "",
+     "segment:bus:device.function (the segment may be left out), e.g. `0000:00:1c.0`", true},
+    {"kind", Kind::choice, 0, 0, 3, "root-port|switch-upstream|switch-downstream|pcie-to-pci", "what it is", true},
+    {"bus", Kind::integer, 0, 1, 255, "", "number of the bus that it makes; higher than its own", true},
+    {"acs", Kind::flag, 1, 0, 1, "",
+     "access control services: what is below it cannot reach other devices behind the IOMMU's back; not for "
+     "`pcie-to-pci`, which has none"},
+    {"iommu", Kind::text, kNone, 0, 0, "",
+     "the IOMMU of what is below it, by name, or `none`; default: that of the bridge above, else the first "
+     "`[[iommu]]`"},
+};
+
+inline constexpr Option kDevice[] = {
+    {"address", Kind::text, kNone, 0, 0, "",
+     "segment:bus:device.function (the segment may be left out), e.g. `0000:00:04.0`", true},
+    {"model", Kind::text, kNone, 0, 0, "", "the device; each model has keys of its own (below)", true},
+    {"iommu", Kind::text, kNone, 0, 0, "",
+     "the IOMMU in front of it, by name, or `none`; default: that of the bridge above, else the first `[[iommu]]`"},
+    {"acs", Kind::flag, 1, 0, 1, "",
+     "for a function of a multifunction device: the device keeps it apart from its other functions"},
+    {"dma_aliases", Kind::texts, kNone, 0, 0, "",
+     "it may also send under these addresses, as `[\"05.1\", \"05.2\"]`: device.function on its own bus"},
+};
+
+}  // namespace softiommu::spec_keys

@@ -1,0 +1,328 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "machine/dma_port.h"
+
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <cstring>
+#include <functional>
+#include <thread>
+#include <vector>
+
+#include "base/guarded_copy.h"
+#include "machine/findings.h"
+#include "machine/iommu/iotlb.h"
+#include "machine/memory.h"
+
+namespace softiommu {
+namespace {
+
+constexpr std::uint64_t kPages = 16;
+
+// Hardware with a table of sixteen 4 KiB pages, an IOTLB in front, and one way to invalidate.
+class ToyUnit final : public IommuUnit {
+ public:
+  using IommuUnit::IommuUnit;
+  std::string_view model() const override { return "toy"; }
+  std::uint64_t register_bytes() const override { return 0; }
+  void reset() override {}
+  std::uint64_t read(std::uint64_t, unsigned) override { return 0; }
+  void write(std::uint64_t, unsigned, std::uint64_t) override {}
+
+  std::optional<Translation> translate(const Transaction& transaction) override {
+    ++walks;
+    const Iotlb::Ticket ticket = iotlb_.ticket();
+    if (auto hit = iotlb_.look_up(1, transaction.iova)) return permitted(*hit, transaction.access);
+    const std::uint64_t page = transaction.iova.value >> kPageShift;
+    const std::uint64_t entry = page < kPages ? table_[page].load(std::memory_order_acquire) : 0;
+    if (entry == 0) {
+      interrupt(0);
+      return std::nullopt;
+    }
+    const Translation found{.page = PhysAddr{entry & ~kFlags},
+                            .read = (entry & kRead) != 0,
+                            .write = (entry & kWrite) != 0,
+                            .cacheable = !context_.paranoid};
+    iotlb_.insert(ticket, 1, transaction.iova, found);
+    return permitted(found, transaction.access);
+  }
+
+  static constexpr std::uint64_t kRead = 1, kWrite = 2, kFlags = 3;
+  void set(std::uint64_t page, PhysAddr pa, std::uint64_t flags = kFlags) { table_[page] = pa.value | flags; }
+  void clear(std::uint64_t page) { table_[page] = 0; }
+  void invalidate() {
+    iotlb_.invalidate_all();
+    bump_generation();
+    wait_for_dma();
+  }
+  std::atomic<std::uint64_t> walks{0};
+
+ private:
+  std::optional<Translation> permitted(const Translation& found, Access access) {
+    if (access == Access::read ? found.read : found.write) return found;
+    return std::nullopt;
+  }
+  std::atomic<std::uint64_t> table_[kPages] = {};
+  Iotlb iotlb_;
+};
+
+class DmaPortTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    struct sigaction action{};
+    action.sa_sigaction = [](int, siginfo_t*, void* context) {
+      if (!guarded_copy_recover(static_cast<ucontext_t*>(context))) signal(SIGSEGV, SIG_DFL);
+    };
+    action.sa_flags = SA_SIGINFO;
+    sigaction(SIGSEGV, &action, &before_);
+    memory_ = std::move(Memory::create({})).value();
+    memory_->set_findings(&findings_);
+    unit_ = std::make_unique<ToyUnit>(UnitContext{"toy0", *memory_, findings_});
+    port_ = std::make_unique<DmaPort>(*memory_, unit_.get(), 0x10);
+    pages_ = map(nullptr, kPages);
+  }
+  void TearDown() override {
+    port_.reset();
+    munmap(pages_, kPages * kPageSize);
+    sigaction(SIGSEGV, &before_, nullptr);
+  }
+
+  static std::byte* map(std::byte* at, std::uint64_t pages) {
+    void* got = mmap(at, pages * kPageSize, PROT_READ | PROT_WRITE,
+                     MAP_PRIVATE | MAP_ANONYMOUS | (at != nullptr ? MAP_FIXED : 0), -1, 0);
+    EXPECT_NE(got, MAP_FAILED);
+    return static_cast<std::byte*>(got);
+  }
+  std::byte* page(std::uint64_t i) { return pages_ + i * kPageSize; }
+  // Pins page `i` of the test's memory and lets the device see it at page `at`.
+  PhysAddr expose(std::uint64_t i, std::uint64_t at, std::uint64_t flags = ToyUnit::kFlags) {
+    const PhysAddr pa = memory_->pin(reinterpret_cast<std::uint64_t>(page(i)), kPageSize).value().first;
+    unit_->set(at, pa, flags);
+    return pa;
+  }
+  static Iova at(std::uint64_t page_number, std::uint64_t offset = 0) { return Iova{page_number * kPageSize + offset}; }
+  DmaResult write(Iova to, std::uint8_t value, std::size_t bytes = 1) {
+    const std::vector<std::byte> data(bytes, std::byte{value});
+    return port_->write(to, data);
+  }
+  std::uint8_t read(Iova from) {
+    std::byte value{};
+    EXPECT_TRUE(port_->read(from, {&value, 1}));
+    return static_cast<std::uint8_t>(value);
+  }
+
+  Findings findings_;
+  std::unique_ptr<Memory> memory_;
+  std::unique_ptr<ToyUnit> unit_;
+  std::unique_ptr<DmaPort> port_;
+  std::byte* pages_ = nullptr;
+
+ private:
+  struct sigaction before_{};
+};
+
+TEST_F(DmaPortTest, BytesArriveInTheProgramsMemory) {
+  expose(3, 5);
+  EXPECT_TRUE(write(at(5, 8), 0x42, 100));
+  EXPECT_EQ(page(3)[7], std::byte{0});
+  EXPECT_EQ(page(3)[8], std::byte{0x42});
+  EXPECT_EQ(page(3)[107], std::byte{0x42});
+  EXPECT_EQ(page(3)[108], std::byte{0});
+  EXPECT_EQ(read(at(5, 8)), 0x42);
+}
+
+TEST_F(DmaPortTest, AnAccessAcrossPagesGoesWhereEachIsMapped) {
+  expose(7, 0);
+  expose(2, 1);
+  EXPECT_EQ(write(at(0, 4000), 9, 200).done, 200u);
+  EXPECT_EQ(page(7)[4095], std::byte{9});
+  EXPECT_EQ(page(2)[103], std::byte{9});
+  EXPECT_EQ(page(2)[104], std::byte{0});
+}
+
+TEST_F(DmaPortTest, WhatArrivedBeforeARefusalIsCounted) {
+  expose(0, 0);
+  const DmaResult result = write(at(0, 4000), 9, 200);
+  EXPECT_EQ(result.status, DmaResult::Status::refused);
+  EXPECT_EQ(result.done, 96u);
+}
+
+TEST_F(DmaPortTest, PermissionsHoldForCachedPagesToo) {
+  expose(0, 0, ToyUnit::kRead);
+  EXPECT_EQ(read(at(0)), 0);
+  EXPECT_EQ(write(at(0), 1).status, DmaResult::Status::refused);
+  EXPECT_EQ(read(at(0)), 0);
+  EXPECT_EQ(page(0)[0], std::byte{0});
+}
+
+TEST_F(DmaPortTest, ACachedPageIsNotAskedForAgain) {
+  expose(0, 0);
+  expose(1, 1);
+  for (int i = 0; i < 10; ++i) {
+    write(at(0), 1);
+    write(at(1), 1);
+    read(at(0));
+    read(at(1));
+  }
+  EXPECT_EQ(unit_->walks, 2u);
+}
+
+TEST_F(DmaPortTest, ParanoidHardwareIsAskedEachTime) {
+  port_.reset();
+  unit_ = std::make_unique<ToyUnit>(UnitContext{"toy1", *memory_, findings_, true});
+  port_ = std::make_unique<DmaPort>(*memory_, unit_.get(), 0x10);
+  expose(0, 0);
+  for (int i = 0; i < 10; ++i) write(at(0), 1);
+  EXPECT_EQ(unit_->walks, 10u);
+}
+
+TEST_F(DmaPortTest, OnlyAnInvalidationMakesItForget) {
+  expose(0, 0);
+  write(at(0), 1);
+  unit_->clear(0);
+  EXPECT_TRUE(write(at(0), 2)) << "stale, as on hardware";
+  unit_->invalidate();
+  EXPECT_EQ(write(at(0), 3).status, DmaResult::Status::refused);
+  EXPECT_EQ(page(0)[0], std::byte{2});
+}
+
+TEST_F(DmaPortTest, EpochsThatComeRoundFindNoOldLines) {
+  expose(0, 0);
+  write(at(0), 1);
+  unit_->clear(0);
+  for (int i = 0; i < 5000; ++i) {
+    unit_->invalidate();
+    ASSERT_EQ(write(at(0), 2).status, DmaResult::Status::refused);
+  }
+}
+
+TEST_F(DmaPortTest, DeviceCopiesWithoutABounce) {
+  expose(0, 0);
+  expose(1, 1);
+  expose(2, 2);
+  std::memset(page(0), 0x33, kPageSize);
+  EXPECT_EQ(port_->copy(at(1, 100), at(0), kPageSize).done, kPageSize);
+  EXPECT_EQ(page(1)[99], std::byte{0});
+  EXPECT_EQ(page(1)[4095], std::byte{0x33});
+  EXPECT_EQ(page(2)[99], std::byte{0x33});
+  EXPECT_EQ(port_->copy(at(9), at(0), 8).status, DmaResult::Status::refused);
+}
+
+TEST_F(DmaPortTest, WithoutAUnitAddressesArePhysical) {
+  DmaPort bare(*memory_, nullptr, 1);
+  const PhysAddr pa = expose(4, 0);
+  const std::byte value{0x77};
+  EXPECT_TRUE(bare.write(Iova{pa.value + 1}, {&value, 1}));
+  EXPECT_EQ(page(4)[1], value);
+  EXPECT_EQ(bare.write(Iova{0x10}, {&value, 1}).status, DmaResult::Status::no_memory);
+}
+
+TEST_F(DmaPortTest, MemoryThatIsGoneIsReportedOncePerPageAndNeverACrash) {
+  expose(4, 0);
+  ASSERT_TRUE(write(at(0), 1));
+  munmap(page(4), kPageSize);
+  const DmaResult result = write(at(0, 8), 1, 8);
+  EXPECT_EQ(result.status, DmaResult::Status::no_memory);
+  EXPECT_EQ(result.done, 0u);
+  write(at(0, 16), 1, 8);
+  EXPECT_EQ(findings_.all().size(), 1u);
+}
+
+TEST_F(DmaPortTest, AMovedPageIsFoundAgain) {
+  expose(4, 0);
+  ASSERT_TRUE(write(at(0), 1));
+  ASSERT_TRUE(memory_->move_aside(reinterpret_cast<std::uint64_t>(page(4)), kPageSize));
+  map(page(4), 1);
+  EXPECT_TRUE(write(at(0, 1), 2));
+  EXPECT_EQ(page(4)[1], std::byte{0}) << "the new page is not the device's";
+  EXPECT_EQ(read(at(0)), 1);
+  EXPECT_EQ(read(at(0, 1)), 2);
+  EXPECT_TRUE(findings_.all().empty());
+}
+
+TEST_F(DmaPortTest, AFaultInterruptMayWaitForDma) {
+  unsigned handled = 0;
+  unit_->on_interrupt([&](unsigned) {
+    unit_->invalidate();
+    ++handled;
+  });
+  EXPECT_EQ(write(at(3), 1).status, DmaResult::Status::refused);
+  EXPECT_EQ(handled, 1u);
+  EXPECT_EQ(port_->activity() % 2, 0u);
+}
+
+// A device that writes all of page 0 without end, on a thread of its own.
+class Writer {
+ public:
+  explicit Writer(DmaPort& port) : thread_([this, &port] { run(port); }) {
+    while (written == 0) std::this_thread::yield();
+  }
+  ~Writer() { stop(); }
+  void stop() {
+    stop_ = true;
+    if (thread_.joinable()) thread_.join();
+  }
+  std::atomic<std::uint64_t> written{0}, failed{0};
+
+ private:
+  void run(DmaPort& port) {
+    const std::vector<std::byte> data(kPageSize, std::byte{0xdd});
+    while (!stop_) (port.write(Iova{0}, data) ? written : failed).fetch_add(1, std::memory_order_relaxed);
+  }
+  std::atomic<bool> stop_{false};
+  std::thread thread_;
+};
+
+// A mark at the end of a page, where a copy arrives last. Volatile: what the device writes is outside of the
+// program's knowledge.
+constexpr std::uint64_t kMark = 0xaaaa'aaaa'aaaa'aaaa;
+volatile std::uint64_t& mark_of(std::byte* page) {
+  return *(reinterpret_cast<volatile std::uint64_t*>(page + kPageSize) - 1);
+}
+
+TEST_F(DmaPortTest, NoStaleByteArrivesAfterAnInvalidationIsComplete) {
+  PhysAddr pa[kPages];
+  for (std::uint64_t i = kPages; i-- > 0;) pa[i] = expose(i, 0);  // page 0 is the one mapped at first
+  for (std::uint64_t i = 1; i < kPages; ++i) mark_of(page(i)) = kMark;
+  Writer device(*port_);
+  unsigned stale = 0;
+  for (std::uint64_t round = 0; round < 5000; ++round) {
+    const std::uint64_t old_page = round % kPages, new_page = (round + 1) % kPages;
+    stale += mark_of(page(new_page)) != kMark;  // retired for fifteen rounds
+    unit_->set(0, pa[new_page]);
+    unit_->invalidate();
+    mark_of(page(old_page)) = kMark;
+    if (round % 4 == 0) std::this_thread::yield();
+  }
+  device.stop();
+  EXPECT_EQ(stale, 0u);
+  EXPECT_EQ(device.failed, 0u);
+}
+
+TEST_F(DmaPortTest, NoStaleByteArrivesInMemoryThatReplacedAPinnedPage) {
+  PhysAddr old_pa = expose(0, 0);
+  Writer device(*port_);
+  unsigned stale = 0;
+  for (unsigned round = 0; round < 400; ++round) {
+    const auto user = reinterpret_cast<std::uint64_t>(page(0));
+    ASSERT_TRUE(memory_->move_aside(user, kPageSize));
+    map(page(0), 1);
+    mark_of(page(0)) = kMark;
+    for (int look = 0; look < 5; ++look) std::this_thread::yield();
+    stale += mark_of(page(0)) != kMark;
+    // The device changes over to the new page, and the old one is let go.
+    const PhysAddr new_pa = expose(0, 0);
+    unit_->invalidate();
+    memory_->unpin({old_pa, kPageSize});
+    old_pa = new_pa;
+  }
+  device.stop();
+  EXPECT_EQ(stale, 0u);
+  EXPECT_EQ(device.failed, 0u);
+  EXPECT_TRUE(findings_.all().empty());
+}
+
+}  // namespace
+}  // namespace softiommu

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// A device as the subsystem sees it: who it is, which driver and unit serve it, which group it is in.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/types.h"
+#include "core/driver.h"
+
+namespace softiommu {
+
+class Group;
+class PciFunction;
+
+class Device {
+ public:
+  Device(std::string name, PciFunction* function, std::vector<StreamId> stream_ids, unsigned isolation_set)
+      : name_(std::move(name)),
+        function_(function),
+        stream_ids_(std::move(stream_ids)),
+        isolation_set_(isolation_set) {}
+
+  const std::string& name() const { return name_; }    // "0000:00:02.0"
+  PciFunction* function() const { return function_; }  // nullptr: brought up without a Machine
+  // Ids of its transactions: its own first, then aliases. A driver programs all of them alike.
+  const std::vector<StreamId>& stream_ids() const { return stream_ids_; }
+  unsigned isolation_set() const { return isolation_set_; }
+
+  Driver* driver() const { return driver_; }           // nullptr: no IOMMU in front
+  unsigned unit_index() const { return unit_index_; }  // among the driver's units
+  Group* group() const { return group_; }
+  DeviceData* data() const { return data_.get(); }
+  bool attach_deferred() const { return attach_deferred_; }
+  bool requires_direct() const { return requires_direct_; }  // has 1:1 regions: may not be blocked
+
+ private:
+  friend class System;
+  friend class Group;
+  std::string name_;
+  PciFunction* function_;
+  std::vector<StreamId> stream_ids_;
+  unsigned isolation_set_;
+  Driver* driver_ = nullptr;
+  unsigned unit_index_ = 0;
+  Group* group_ = nullptr;
+  std::unique_ptr<DeviceData> data_;
+  bool attach_deferred_ = false;
+  bool requires_direct_ = false;
+};
+
+}  // namespace softiommu

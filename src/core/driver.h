@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// What one kind of IOMMU has to say: its rules for attach. Instances of the hardware are its units.
+//
+// Attach is two calls. prepare() reserves everything for all the switches it is given (memory, ids, the way back
+// included, counting what the change gives back) and changes nothing that anyone can see. commit() programs the
+// hardware for one device; it may give any hard failure, never `incompatible`. If one fails, the core calls undo() for
+// those already switched, in reverse, and abandon(). After the last commit the core calls finish(), which gives back
+// what the old domain held. Undo, block, finish and abandon need no resources.
+// A prepare() that fails has given back all that it reserved; a commit() that fails leaves its device on `from`.
+// A driver may let std::bad_alloc out of any call: the core makes it no_memory (ENOMEM).
+//
+// A switch to a static domain (blocked, identity) must always be preparable.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "base/attach_error.h"
+#include "base/result.h"
+#include "base/table_memory.h"
+#include "base/types.h"
+#include "core/domain.h"
+#include "machine/memory.h"
+#include "machine/mmio.h"
+
+namespace softiommu {
+
+class Device;
+
+// What a driver gets of one IOMMU: registers, memory for its structures, a name. Nothing else.
+struct UnitHardware {
+  unsigned index;  // position among the units of this driver, from 0
+  std::string_view name;
+  MmioRegion& registers;
+  TableMemory& tables;
+  std::uint64_t memory_top;  // physical addresses of DMA memory are below this
+};
+
+// One device moving from one domain to another (or back). Storage belongs to the group and exists from the start,
+// so that the way back needs no memory. `words` are the driver's own notes between the calls.
+struct Switch {
+  Device* device = nullptr;
+  Domain* from = nullptr;  // nullptr: nothing attached yet
+  // nullptr: to nothing, blocked. Asked only of a driver without a static blocked domain, as the last resort of a
+  // detach and when the system ends; must always be preparable.
+  Domain* to = nullptr;
+  Pasid pasid = 0;
+  std::array<std::uint64_t, 4> words{};
+};
+
+// Ranges of IOVA that mean something else for a device.
+struct ReservedRegion {
+  enum class Kind : std::uint8_t {
+    direct,        // must be mapped 1:1 at all times (firmware owns it)
+    relaxable,     // direct until a program takes the device
+    reserved,      // never mapped
+    msi,           // interrupt messages: the hardware does not translate it
+    software_msi,  // interrupt messages: translated, the base may be moved
+  };
+  IovaRange range;
+  Kind kind;
+};
+
+// A driver's own data about a device that it serves.
+class DeviceData {
+ public:
+  virtual ~DeviceData() = default;
+};
+
+class Driver {
+ public:
+  virtual ~Driver() = default;
+  virtual std::string_view name() const = 0;        // "intel"
+  virtual std::string_view unit_model() const = 0;  // the hardware it drives: "intel-vtd"
+
+  // Resets and enables one unit; all devices behind it are blocked until attached. ENODEV: the hardware does not
+  // answer as it should; ENOMEM. On failure the unit is not used.
+  virtual Result<> add_unit(const UnitHardware& hardware) = 0;
+  // The unit's interrupt line (from the machine's threads): read and log faults.
+  virtual void interrupt(unsigned unit, unsigned line) = 0;
+
+  // Takes a device that is behind unit `device.unit_index()`. ENODEV: it cannot be served.
+  virtual Result<std::unique_ptr<DeviceData>> probe(Device& device) = 0;
+  virtual void release(Device& /*device*/) {}
+  // Devices with equal keys are in one group; the default keeps what the bus cannot isolate together.
+  virtual std::uint64_t group_key(const Device& device) const;
+  virtual std::vector<ReservedRegion> reserved_regions(const Device& device) const = 0;
+  // The type that this driver wants as the device's default domain.
+  virtual DomainType default_domain_type(const Device& /*device*/) const { return DomainType::paging; }
+  virtual bool attach_is_deferred(const Device& /*device*/) const { return false; }
+  // Can the device's accesses be made to snoop the caches by the IOMMU?
+  virtual bool can_enforce_cache_coherency(const Device& /*device*/) const { return false; }
+
+  // A fresh paging domain that all of `devices` (one group) can be attached to. ENOMEM, EOPNOTSUPP, ENODEV.
+  virtual Result<std::unique_ptr<Domain>> allocate(std::span<Device* const> devices, const DomainRequest& request) = 0;
+  // The static domain of this type; nullptr if the hardware has none.
+  virtual Domain* static_domain(DomainType type) = 0;
+
+  // Devices with equal values may fit the same domain, with unequal values they cannot: the search's index.
+  // Compared with prepare() by the contract tests.
+  virtual std::uint64_t fit(const Device& device) const = 0;
+
+  virtual AttachResult<> prepare(std::span<Switch> switches) = 0;
+  virtual AttachResult<> commit(Switch& change) = 0;
+  // Back to change.from. False: the hardware refuses (the core then blocks the device).
+  virtual bool undo(Switch& change) = 0;
+  virtual void finish(std::span<Switch> switches) = 0;
+  virtual void abandon(std::span<Switch> switches) = 0;
+  // Stops all DMA of the device. Cannot fail. What its domain holds for it stays until a switch away from it.
+  virtual void block(Device& device) = 0;
+};
+
+using MakeDriver = std::unique_ptr<Driver> (*)();
+
+}  // namespace softiommu

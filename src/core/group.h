@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The smallest set of devices that the fabric can isolate: they share one domain.
+//
+// Rules: Linux's group attach (core-rules sections 4, 5, 8, 9) with the contract kept: a failed attach leaves
+// every device on its old domain; blocked only if the hardware refuses the way back, and then broken() says so.
+#pragma once
+
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/attach_error.h"
+#include "base/mutex.h"
+#include "base/result.h"
+#include "core/device.h"
+#include "core/domain.h"
+#include "core/journal.h"
+
+namespace softiommu {
+
+class System;
+
+class Group {
+ public:
+  Group(System& system, Driver& driver, unsigned id) : system_(system), driver_(driver), id_(id) {}
+  Group(const Group&) = delete;
+  Group& operator=(const Group&) = delete;
+
+  unsigned id() const { return id_; }
+  Driver& driver() const { return driver_; }  // of all its devices: groups never mix drivers
+  std::span<Device* const> devices() const { return devices_; }
+  const std::string& device_names() const { return names_; }  // "0000:00:02.0, 0000:00:03.0"
+  const std::string& reason() const { return reason_; }       // why its devices are one group
+  Domain* domain() const;  // what they translate through now; nullptr: nothing, they are blocked
+  Domain* default_domain() const;
+  // A device that could not even be switched back: it is blocked, and no attach will succeed.
+  bool broken() const;
+
+  // Attaches to `domain`.
+  //   incompatible  another driver's domain (the gatekeeper), a blocked domain for a device with 1:1 regions, or the
+  //                 driver says so. Nothing is logged
+  //   busy          the group is on a domain that is neither its default nor its blocking one
+  //   no_memory, no_space, no_device  from the driver
+  // On failure every device still translates through its previous domain.
+  AttachResult<> attach(Domain& domain);
+  // Like attach, but from whatever domain the group is on; DMA sees the old or the new translation, nothing else.
+  AttachResult<> replace(Domain& domain);
+  // Back to the blocking domain while the group is owned, else to the default domain. Cannot fail: what cannot be
+  // switched is blocked. Allocates nothing if that domain is a static one.
+  void detach();
+
+  // DMA ownership: a program takes the group, a kernel driver may not bind while it does.
+  //   EPERM   a program or a kernel driver has it
+  //   EBUSY   it is attached to something
+  //   EINVAL  no owner, or a device with 1:1 regions, which may not be blocked
+  //   ENOMEM, ENOSPC, ENODEV  the blocking domain cannot be made or attached
+  // Taking it moves the group to its blocking domain.
+  Result<> claim_dma_owner(const void* owner);
+  // The same, one device of the group after the other: claims by the same owner are counted.
+  Result<> share_dma_owner(const void* owner);
+  // The last release moves the group to its default domain; if that cannot be attached (its driver is out of memory
+  // or ids) the group stays on its blocking domain, which is logged.
+  void release_dma_owner();
+  bool dma_owner_claimed() const;  // by a program or by a kernel driver
+  // A kernel driver binds: EBUSY while a program owns the group.
+  Result<> use_default_domain();
+  void unuse_default_domain();
+
+  // First DMA of a device whose attach was deferred at probe.
+  AttachResult<> attach_deferred(Device& device);
+
+  // Union of its devices' regions, in order; overlapping and touching regions of one kind are one.
+  Result<std::vector<ReservedRegion>> reserved_regions() const;
+
+ private:
+  friend class System;
+  AttachResult<> attach_locked(Domain& domain) REQUIRES(mutex_);
+  AttachResult<> replace_locked(Domain& domain) REQUIRES(mutex_);
+  AttachResult<> set_domain_locked(Domain& domain) REQUIRES(mutex_);
+  void must_set_domain_locked(Domain& domain) REQUIRES(mutex_);
+  bool force_to_locked(Domain* to) REQUIRES(mutex_);
+  std::span<Switch> plan_locked(Domain* to) REQUIRES(mutex_);
+  void switched_locked(std::span<Switch> changes, Domain* to) REQUIRES(mutex_);
+  AttachResult<> check_gate(const Domain& domain) const;
+  AttachResult<> check_direct_locked(const Domain& domain) const REQUIRES(mutex_);
+  void record(AttachRecord::Kind kind, const Domain* domain, bool fresh, const AttachResult<>& answer,
+              std::uint64_t begin_ns) const;
+  Result<> make_blocking_domain_locked() REQUIRES(mutex_);
+  Result<> take_locked(const void* owner) REQUIRES(mutex_);
+
+  // For bring-up and for the end of the system.
+  void add(Device& device);
+  Result<> set_up_default_domain();
+  DomainType default_domain_type() const;
+  Result<std::unique_ptr<Domain>> make_default_paging_domain();
+  Result<> map_direct_regions(Domain& domain) const;
+  void shut_down();
+
+  System& system_;
+  Driver& driver_;
+  const unsigned id_;
+  std::string reason_, names_;
+  std::vector<Device*> devices_;
+  mutable Mutex mutex_;
+  std::vector<Switch> switches_ GUARDED_BY(mutex_);  // one per device, so that the way back needs no memory
+  Domain* domain_ GUARDED_BY(mutex_) = nullptr;
+  Domain* default_domain_ GUARDED_BY(mutex_) = nullptr;
+  Domain* blocking_domain_ GUARDED_BY(mutex_) = nullptr;
+  std::unique_ptr<Domain> owned_default_, owned_blocking_;  // when they are not the driver's static ones
+  const void* owner_ GUARDED_BY(mutex_) = nullptr;
+  unsigned owner_count_ GUARDED_BY(mutex_) = 0;
+  bool broken_ GUARDED_BY(mutex_) = false;
+};
+
+}  // namespace softiommu

@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The IOMMU subsystem of one machine: drivers, devices, groups.
+#pragma once
+
+#include <memory>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "base/result.h"
+#include "core/device.h"
+#include "core/driver.h"
+#include "core/group.h"
+#include "core/hardware.h"
+#include "core/journal.h"
+#include "machine/machine.h"
+
+namespace softiommu {
+
+enum class Rules : std::uint8_t {
+  contract,  // the attach contract as documented
+  linux7,    // Linux 7.2's answers where they differ (docs/differences.md)
+};
+
+class System {
+ public:
+  struct Options {
+    Rules rules = Rules::contract;
+  };
+
+  // Brings up every unit with the driver for its model, probes every device in bus order, makes groups and attaches
+  // each to its default domain. A unit without a driver, or whose driver fails, is logged; its devices get no group.
+  static Result<std::unique_ptr<System>> create(Machine& machine, std::span<const MakeDriver> drivers, Options options);
+  // The same without a Machine: whoever has units and knows what is behind them. The units outlive the system.
+  static Result<std::unique_ptr<System>> bring_up(const Hardware& hardware,
+                                                  std::vector<std::unique_ptr<Driver>> drivers, Options options);
+  // No domain of its drivers may be left, and no device does DMA any more. Every device is blocked.
+  ~System();
+  System(const System&) = delete;
+  System& operator=(const System&) = delete;
+
+  Machine& machine() { return *machine_; }  // only of a system that was made for one
+  Rules rules() const { return options_.rules; }
+  Journal& journal() { return journal_; }
+  std::span<const std::unique_ptr<Group>> groups() const { return groups_; }
+  std::span<const std::unique_ptr<Device>> devices() const { return devices_; }
+  std::span<const std::unique_ptr<Driver>> drivers() const { return drivers_; }
+  Group* group(unsigned id) const;              // nullptr: none
+  Device* device(std::string_view name) const;  // nullptr: none
+
+  // Position of a driver among drivers().
+  unsigned driver_number(const Driver& driver) const;
+
+  // A fresh paging domain for a group: made for all its devices. ENOMEM, EOPNOTSUPP, ENODEV, ENOSPC.
+  Result<std::unique_ptr<Domain>> allocate_domain(Group& group, const DomainRequest& request = {});
+
+ private:
+  class BringUp;
+  explicit System(Options options) : options_(options) {}
+  Machine* machine_ = nullptr;
+  Options options_;
+  Journal journal_;
+  std::vector<std::unique_ptr<Driver>> drivers_;
+  std::vector<std::unique_ptr<Device>> devices_;
+  std::vector<std::unique_ptr<Group>> groups_;
+  std::vector<IommuUnit*> units_;  // whose interrupts come here
+};
+
+}  // namespace softiommu

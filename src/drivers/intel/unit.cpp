@@ -1,0 +1,286 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "drivers/intel/unit.h"
+
+#include <algorithm>
+#include <atomic>
+#include <bit>
+
+#include "base/log.h"
+
+namespace softiommu::intel {
+
+using namespace hw::vtd;
+
+namespace {
+
+// A status bit that does not change within this many reads never will.
+constexpr unsigned kMostPolls = 1'000'000;
+// A storm of faults must not fill the log.
+constexpr std::uint64_t kMostFaultLines = 100;
+
+void store(std::uint64_t& word, std::uint64_t value) {
+  std::atomic_ref<std::uint64_t>(word).store(value, std::memory_order_release);
+}
+
+// The smallest aligned power-of-two number of pages that covers the range, as log2.
+unsigned address_mask(IovaRange range) {
+  const std::uint64_t differs = (range.first.value ^ range.last.value) >> kPageShift;
+  return static_cast<unsigned>(std::bit_width(differs));
+}
+
+std::uint64_t address_word(IovaRange range, unsigned mask, bool leaf_only) {
+  const std::uint64_t page = range.first.value >> kPageShift >> mask << mask;
+  return kIotlbDescriptor1["AM"].put(mask) | kIotlbDescriptor1["IH"].put(leaf_only) |
+         kIotlbDescriptor1["ADDR"].put(page);
+}
+
+}  // namespace
+
+ContextEntry ContextEntry::pass_through(unsigned levels) {
+  return {kContextEntry0["P"].put(1) | kContextEntry0["TT"].put(std::to_underlying(TranslationType::pass_through)),
+          kContextEntry1["AW"].put(aw_of_levels(levels)) | kContextEntry1["DID"].put(kIdentityId)};
+}
+
+ContextEntry ContextEntry::second_stage(PhysAddr table, unsigned levels, DomainId id) {
+  return {kContextEntry0["P"].put(1) | kContextEntry0["TT"].put(std::to_underlying(TranslationType::multi_level)) |
+              kContextEntry0["SSPTPTR"].put(table.value >> kPageShift),
+          kContextEntry1["AW"].put(aw_of_levels(levels)) | kContextEntry1["DID"].put(id)};
+}
+
+Unit::~Unit() {
+  if (root_.value == 0) return;
+  const std::uint64_t* const root = tables().words(root_);
+  for (unsigned bus = 0; bus < kRootEntries; ++bus) {
+    const std::uint64_t entry = root[bus * kEntryWords];
+    if (kRootEntry0["P"].is_set(entry)) tables().free(PhysAddr{kRootEntry0["CTP"].in_place(entry)});
+  }
+  tables().free(root_);
+  const MutexLock lock(queue_mutex_);
+  if (queue_.value != 0) tables().free(queue_);
+  if (status_.value != 0) tables().free(status_);
+}
+
+Result<> Unit::start() {
+  const std::uint32_t version = registers().read32(kVer.offset);
+  if (kVer["MAX"].get(version) == 0 || version == ~std::uint32_t{0}) return fail(ENODEV, "no VT-d unit answers");
+  cap_ = registers().read64(kCap.offset);
+  ecap_ = registers().read64(kEcap.offset);
+  if (largest_levels() == 0) return fail(ENODEV, "the unit walks no table that its address width can use");
+  {
+    const MutexLock lock(ids_mutex_);
+    ids_.set();
+    for (std::size_t id = kFirstDomainId; id < std::size_t{1} << domain_id_bits(cap_); ++id) ids_.reset(id);
+  }
+  root_ = TRY(tables().allocate());
+  registers().write64(kRtaddr.offset, root_.value);
+  TRY(command(static_cast<std::uint32_t>(kGcmd["SRTP"].mask()), static_cast<std::uint32_t>(kGsts["RTPS"].mask())));
+  if (kEcap["QI"].is_set(ecap_)) TRY(start_queue());
+  TRY(invalidate_everything());
+  registers().write32(kFectl.offset, 0);
+  global_state_ |= static_cast<std::uint32_t>(kGcmd["TE"].mask());
+  return command(0, static_cast<std::uint32_t>(kGsts["TES"].mask()));
+}
+
+Result<> Unit::start_queue() {
+  const PhysAddr queue = TRY(tables().allocate());
+  const MutexLock lock(queue_mutex_);
+  queue_ = queue;
+  status_ = TRY(tables().allocate());
+  registers().write64(kIqt.offset, 0);
+  registers().write64(kIqa.offset, kIqa["QS"].put(0) | queue_.value);
+  global_state_ |= static_cast<std::uint32_t>(kGcmd["QIE"].mask());
+  TRY(command(0, static_cast<std::uint32_t>(kGsts["QIES"].mask())));
+  queued_ = true;
+  return {};
+}
+
+// Gives GCMD the states that stay on, plus one command, and waits for its status bit.
+Result<> Unit::command(std::uint32_t bit, std::uint32_t status_bit) {
+  registers().write32(kGcmd.offset, global_state_ | bit);
+  for (unsigned i = 0; i < kMostPolls; ++i)
+    if ((registers().read32(kGsts.offset) & status_bit) != 0) return {};
+  return fail(ENODEV, "the unit did not acknowledge a global command");
+}
+
+Result<> Unit::wait_clear(std::uint32_t offset, std::uint64_t bits) {
+  for (unsigned i = 0; i < kMostPolls; ++i)
+    if ((registers().read64(offset) & bits) == 0) return {};
+  return fail(ENODEV, "the unit did not complete an invalidation");
+}
+
+unsigned Unit::largest_levels() const {
+  for (unsigned levels = 5; levels >= 3; --levels)
+    if (walks_levels(levels) && (levels == 3 || width_of_levels(levels - 1) < address_width())) return levels;
+  for (unsigned levels = 3; levels <= 5; ++levels)  // only deeper tables than the width needs
+    if (walks_levels(levels)) return levels;
+  return 0;
+}
+
+unsigned Unit::deepest_levels() const {
+  unsigned levels = 5;
+  while (levels > 3 && !walks_levels(levels)) --levels;
+  return levels;
+}
+
+std::uint64_t Unit::page_sizes() const {
+  constexpr std::uint64_t kTwoMiB = 0b01, kOneGiB = 0b10;
+  const std::uint64_t large = kCap["SLLPS"].get(cap_);
+  return kPageSize | ((large & kTwoMiB) != 0 ? 2 * kMiB : 0) | ((large & kOneGiB) != 0 ? kGiB : 0);
+}
+
+Result<> Unit::make_context_table(StreamId stream) {
+  std::uint64_t& entry = tables().words(root_)[(stream >> 8) * kEntryWords];
+  if (kRootEntry0["P"].is_set(entry)) return {};
+  const PhysAddr table = TRY(tables().allocate());
+  store(entry, kRootEntry0["P"].put(1) | kRootEntry0["CTP"].put(table.value >> kPageShift));
+  return caching_mode() ? invalidate_everything() : Result<>{};
+}
+
+std::uint64_t* Unit::context_words(StreamId stream) {
+  const std::uint64_t root = tables().words(root_)[(stream >> 8) * kEntryWords];
+  return tables().words(PhysAddr{kRootEntry0["CTP"].in_place(root)}) + (stream & 0xff) * kEntryWords;
+}
+
+Result<> Unit::set_context(StreamId stream, const ContextEntry& entry) {
+  std::uint64_t* const words = context_words(stream);
+  const ContextEntry old{words[0], words[1]};
+  if (old.present()) {
+    // Not present first: the two words cannot change together, and a mixture is neither the old nor the new
+    // translation.
+    store(words[0], 0);
+    TRY(invalidate_context(old.id(), stream));
+    TRY(invalidate_domain(old.id()));
+  }
+  store(words[1], entry.word1);
+  store(words[0], entry.word0);
+  if (!entry.present()) return {};
+  if (caching_mode()) {  // not-present entries are cached under id 0
+    TRY(invalidate_context(0, stream));
+    return invalidate_domain(entry.id());
+  }
+  return {};
+}
+
+Result<DomainId> Unit::allocate_id(const PagingDomain& /*domain*/) {
+  const MutexLock lock(ids_mutex_);
+  for (std::size_t id = kFirstDomainId; id < ids_.size(); ++id) {
+    if (ids_.test(id)) continue;
+    ids_.set(id);
+    return static_cast<DomainId>(id);
+  }
+  return fail(ENOSPC, "domain ids");
+}
+
+void Unit::free_id(const PagingDomain& /*domain*/, DomainId id) {
+  const MutexLock lock(ids_mutex_);
+  ids_.reset(id);
+}
+
+// Puts a descriptor and a wait descriptor into the queue and waits for the latter's status word.
+Result<> Unit::submit(Descriptor descriptor) {
+  const MutexLock lock(queue_mutex_);
+  std::uint64_t* const queue = tables().words(queue_);
+  auto* const status = tables().as<std::uint32_t>(status_);
+  const std::uint32_t ticket = ++ticket_;
+  const Descriptor wait{kWaitDescriptor0["TYPE"].put(std::to_underlying(hw::vtd::Descriptor::wait)) |
+                            kWaitDescriptor0["SW"].put(1) | kWaitDescriptor0["SDATA"].put(ticket),
+                        kWaitDescriptor1["SADDR"].in_place(status_.value)};
+  const std::uint32_t mask = static_cast<std::uint32_t>(kPageSize) - 1;
+  for (const Descriptor& d : {descriptor, wait}) {
+    std::uint64_t* const slot = queue + tail_ / sizeof(std::uint64_t);
+    slot[0] = d.word0;
+    slot[1] = d.word1;
+    tail_ = (tail_ + kDescriptorBytes) & mask;
+  }
+  registers().write64(kIqt.offset, tail_);
+  for (unsigned i = 0; i < kMostPolls; ++i) {
+    if (std::atomic_ref<std::uint32_t>(*status).load(std::memory_order_acquire) == ticket) return {};
+    if (kFsts["IQE"].is_set(registers().read32(kFsts.offset))) break;
+  }
+  return fail(ENODEV, "the invalidation queue stopped");
+}
+
+Result<> Unit::invalidate_context(DomainId id, StreamId stream) {
+  constexpr auto kSelective = std::to_underlying(Granularity::selective);
+  if (queued_)
+    return submit({kContextCacheDescriptor0["TYPE"].put(std::to_underlying(hw::vtd::Descriptor::context_cache)) |
+                       kContextCacheDescriptor0["G"].put(kSelective) | kContextCacheDescriptor0["DID"].put(id) |
+                       kContextCacheDescriptor0["SID"].put(stream),
+                   0});
+  registers().write64(kCcmd.offset, kCcmd["ICC"].put(1) | kCcmd["CIRG"].put(kSelective) | kCcmd["DID"].put(id) |
+                                        kCcmd["SID"].put(stream));
+  return wait_clear(kCcmd.offset, kCcmd["ICC"].mask());
+}
+
+Result<> Unit::iotlb_by_register(Granularity granularity, DomainId id, std::uint64_t iva) {
+  const std::uint32_t base = iotlb_offset(ecap_);
+  if (granularity == Granularity::selective) registers().write64(base + kIva.offset, iva);
+  registers().write64(base + kIotlb.offset, kIotlb["IVT"].put(1) | kIotlb["IIRG"].put(std::to_underlying(granularity)) |
+                                                kIotlb["DR"].put(1) | kIotlb["DW"].put(1) | kIotlb["DID"].put(id));
+  return wait_clear(base + kIotlb.offset, kIotlb["IVT"].mask());
+}
+
+Result<> Unit::invalidate_domain(DomainId id) {
+  if (!queued_) return iotlb_by_register(Granularity::domain, id, 0);
+  return submit({kIotlbDescriptor0["TYPE"].put(std::to_underlying(hw::vtd::Descriptor::iotlb)) |
+                     kIotlbDescriptor0["G"].put(std::to_underlying(Granularity::domain)) |
+                     kIotlbDescriptor0["DR"].put(1) | kIotlbDescriptor0["DW"].put(1) | kIotlbDescriptor0["DID"].put(id),
+                 0});
+}
+
+Result<> Unit::invalidate_pages(DomainId id, IovaRange range, bool leaf_only) {
+  const unsigned mask = address_mask(range);
+  if (!kCap["PSI"].is_set(cap_) || mask > kCap["MAMV"].get(cap_)) return invalidate_domain(id);
+  const std::uint64_t address = address_word(range, mask, leaf_only);
+  if (!queued_) return iotlb_by_register(Granularity::selective, id, address);
+  return submit({kIotlbDescriptor0["TYPE"].put(std::to_underlying(hw::vtd::Descriptor::iotlb)) |
+                     kIotlbDescriptor0["G"].put(std::to_underlying(Granularity::selective)) |
+                     kIotlbDescriptor0["DR"].put(1) | kIotlbDescriptor0["DW"].put(1) | kIotlbDescriptor0["DID"].put(id),
+                 address});
+}
+
+Result<> Unit::sync_after_map(DomainId id, IovaRange range) {
+  if (caching_mode()) return invalidate_pages(id, range, false);
+  registers().write32(kGcmd.offset, global_state_ | static_cast<std::uint32_t>(kGcmd["WBF"].mask()));
+  for (unsigned i = 0; i < kMostPolls; ++i)
+    if (!kGsts["WBFS"].is_set(registers().read32(kGsts.offset))) return {};
+  return fail(ENODEV, "the unit did not flush its write buffer");
+}
+
+// Global: the state after a new root table.
+Result<> Unit::invalidate_everything() {
+  constexpr auto kGlobal = std::to_underlying(Granularity::global);
+  if (queued_) {
+    TRY(submit({kContextCacheDescriptor0["TYPE"].put(std::to_underlying(hw::vtd::Descriptor::context_cache)) |
+                    kContextCacheDescriptor0["G"].put(kGlobal),
+                0}));
+    return submit({kIotlbDescriptor0["TYPE"].put(std::to_underlying(hw::vtd::Descriptor::iotlb)) |
+                       kIotlbDescriptor0["G"].put(kGlobal) | kIotlbDescriptor0["DR"].put(1) |
+                       kIotlbDescriptor0["DW"].put(1),
+                   0});
+  }
+  registers().write64(kCcmd.offset, kCcmd["ICC"].put(1) | kCcmd["CIRG"].put(kGlobal));
+  TRY(wait_clear(kCcmd.offset, kCcmd["ICC"].mask()));
+  return iotlb_by_register(Granularity::global, 0, 0);
+}
+
+void Unit::report_faults() {
+  for (unsigned i = 0; i < fault_record_count(cap_); ++i) {
+    const std::uint32_t record = fault_record_offset(cap_, i);
+    const std::uint64_t high = registers().read64(record + kFrcdHigh.offset);
+    if (!kFrcdHigh["F"].is_set(high)) continue;
+    const std::uint64_t low = registers().read64(record + kFrcdLow.offset);
+    registers().write64(record + kFrcdHigh.offset, kFrcdHigh["F"].mask());
+    if (faults_logged_++ >= kMostFaultLines) continue;
+    const auto source = static_cast<unsigned>(kFrcdHigh["SID"].get(high));
+    const auto reason = static_cast<FaultReason>(kFrcdHigh["FR"].get(high));
+    const FaultReasonRow* const row = find_fault_reason(reason);
+    log::warning(
+        "DMAR: {}: [DMA {} NO_PASID] Request device [{:02x}:{:02x}.{:x}] fault addr {:#x} [fault reason {:#04x}] {}",
+        name_, kFrcdHigh["T1"].is_set(high) ? "Read" : "Write", source >> 8, source >> 3 & 0x1f, source & 7,
+        kFrcdLow["FI"].in_place(low), std::to_underlying(reason), row != nullptr ? row->doc : "unknown");
+  }
+  registers().write32(kFsts.offset, static_cast<std::uint32_t>(kFsts["PFO"].mask()));
+}
+
+}  // namespace softiommu::intel

@@ -1,0 +1,224 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// What drivers have in common whose domains are one page table shared by many units, each of which knows the domain
+// by an id of its own (VT-d domain ids, SMMU ASIDs and VMIDs): who holds which id, and attach in its two calls.
+//
+// Ids are what can run out. A change that takes a unit's last device away from the old domain hands that id on to the
+// new one if no other is free.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "base/fault.h"
+#include "base/log.h"
+#include "base/mutex.h"
+#include "core/device.h"
+#include "core/domain.h"
+#include "core/driver.h"
+
+namespace softiommu {
+
+// A unit's id for a domain.
+using UnitId = std::uint16_t;
+
+// Unit: Result<UnitId> allocate_id(const D&); void free_id(const D&, UnitId); Result<> flush_id(const D&, UnitId)
+// with D the driver's paging domain; const std::string& name().
+template <class Unit>
+class SharedTableDomain : public Domain {
+ public:
+  explicit SharedTableDomain(Driver& owner) : Domain(owner, DomainType::paging) {}
+
+  std::optional<UnitId> id_on(const Unit& unit) const EXCLUDES(mutex_) {
+    const MutexLock lock(mutex_);
+    const auto use = find(unit);
+    return use != uses_.end() ? std::optional(use->id) : std::nullopt;
+  }
+  unsigned devices_on(const Unit& unit) const EXCLUDES(mutex_) {
+    const MutexLock lock(mutex_);
+    const auto use = find(unit);
+    return use != uses_.end() ? use->devices : 0;
+  }
+  // One device more on `unit`, under `id` if it is the first. ENOMEM.
+  Result<> hold(Unit& unit, UnitId id) EXCLUDES(mutex_) {
+    return without_throwing([&]() -> Result<> {
+      const MutexLock lock(mutex_);
+      if (const auto use = find(unit); use != uses_.end())
+        ++uses_[static_cast<std::size_t>(use - uses_.begin())].devices;
+      else
+        uses_.push_back({&unit, id, 1});
+      return {};
+    });
+  }
+  // One device less; the id, if that was the unit's last.
+  std::optional<UnitId> drop(const Unit& unit) EXCLUDES(mutex_) {
+    const MutexLock lock(mutex_);
+    const auto use = uses_.begin() + (find(unit) - uses_.cbegin());
+    if (use == uses_.end() || --use->devices > 0) return std::nullopt;
+    const UnitId id = use->id;
+    uses_.erase(use);
+    return id;
+  }
+
+ protected:
+  struct Use {
+    Unit* unit;
+    UnitId id;
+    unsigned devices;
+  };
+  mutable Mutex mutex_;
+  std::vector<Use> uses_ GUARDED_BY(mutex_);  // the units that walk the table
+
+ private:
+  typename std::vector<Use>::const_iterator find(const Unit& unit) const REQUIRES(mutex_) {
+    return std::ranges::find_if(uses_, [&](const Use& use) { return use.unit == &unit; });
+  }
+};
+
+template <class Unit, class PagingDomain>
+class SharedTableDriver : public Driver {
+ public:
+  AttachResult<> prepare(std::span<Switch> switches) final {
+    for (Switch& change : switches) change.words = {};
+    for (Switch& change : switches) {
+      if (auto prepared = prepare_one(change, switches); !prepared) {
+        abandon(switches);
+        return prepared;
+      }
+    }
+    return {};
+  }
+
+  AttachResult<> commit(Switch& change) final {
+    const auto id = static_cast<UnitId>(change.words[kId]);
+    if (!fault::pass("driver.commit")) return refused();
+    if (program(*change.device, change.to, id)) return {};
+    if (!undo(change)) block(*change.device);
+    return refused();
+  }
+
+  bool undo(Switch& change) final {
+    if (!fault::pass("driver.undo")) return false;
+    const PagingDomain* const from = paging(change.from);
+    const auto id = from != nullptr ? from->id_on(unit_of(*change.device)) : std::nullopt;
+    return program(*change.device, change.from, id.value_or(UnitId{0})).has_value();
+  }
+
+  void finish(std::span<Switch> switches) final {
+    for (Switch& change : switches) {
+      Unit& unit = unit_of(*change.device);
+      if (change.words[kOrigin] != kHandedOn) {
+        leave(paging(change.from), unit);
+      } else if (const auto id = paging(change.from)->drop(unit)) {
+        // The id is the new domain's now: what is cached under it from the old one goes.
+        flush(unit, *paging(change.from), *id);
+      }
+      change.words = {};
+    }
+  }
+
+  void abandon(std::span<Switch> switches) final {
+    for (Switch& change : switches) {
+      Unit& unit = unit_of(*change.device);
+      if (change.words[kOrigin] == kHeld)
+        leave(paging(change.to), unit);
+      else if (change.words[kOrigin] == kHandedOn)
+        paging(change.to)->drop(unit);
+      change.words = {};
+    }
+  }
+
+  void block(Device& device) final {
+    if (!program(device, nullptr, 0))
+      log::error("{}: {}: {} may still do DMA", name(), unit_of(device).name(), device.name());
+  }
+
+ protected:
+  // Can `unit` serve `to` (of any type of this driver)? The first property that differs is the reason.
+  virtual AttachResult<> admits(const Unit& unit, const Domain& to) const = 0;
+  // Makes all of the device's ids translate through `to` (nullptr: blocked), under `id` if it is a paging domain.
+  // Returns when no DMA uses the old translation any more. Needs no memory.
+  virtual Result<> program(const Device& device, const Domain* to, UnitId id) = 0;
+
+  Unit& unit_of(const Device& device) const { return *units_[device.unit_index()]; }
+  std::vector<std::unique_ptr<Unit>> units_;
+
+ private:
+  // Switch::words: the id under which the unit will know `to`, and where it comes from.
+  enum Word : unsigned { kId = 0, kOrigin = 1 };
+  enum Origin : std::uint64_t { kNothing, kHeld, kHandedOn };
+
+  static PagingDomain* paging(Domain* domain) {
+    return domain != nullptr && domain->type() == DomainType::paging ? static_cast<PagingDomain*>(domain) : nullptr;
+  }
+  static std::unexpected<AttachError> refused() {
+    return driver_says(AttachFailure::no_device, {"the hardware takes the change", 1, 0});
+  }
+
+  AttachResult<> prepare_one(Switch& change, std::span<const Switch> all) {
+    if (change.to == nullptr) return {};
+    Unit& unit = unit_of(*change.device);
+    TRY(admits(unit, *change.to));
+    PagingDomain* const to = paging(change.to);
+    if (to == nullptr) return {};
+    if (!fault::pass("driver.prepare")) return driver_says(AttachFailure::no_memory, {"attach state"});
+    Origin origin = kHeld;
+    const bool known = to->id_on(unit).has_value();
+    const UnitId id = TRY(reserve_id(change, all, origin));
+    if (!to->hold(unit, id)) {
+      if (!known && origin == kHeld) unit.free_id(*to, id);
+      return driver_says(AttachFailure::no_memory, {"attach state"});
+    }
+    change.words = {id, origin};
+    return {};
+  }
+
+  // The id that the unit has for `to` already, a free one, or the one that this very change leaves behind.
+  AttachResult<UnitId> reserve_id(const Switch& change, std::span<const Switch> all, Origin& origin) {
+    Unit& unit = unit_of(*change.device);
+    const PagingDomain& to = *paging(change.to);
+    if (const auto known = to.id_on(unit)) {
+      const auto handed_on = [&](const Switch& other) {
+        return &unit_of(*other.device) == &unit && other.words[kOrigin] == kHandedOn;
+      };
+      if (std::ranges::any_of(all, handed_on)) origin = kHandedOn;
+      return *known;
+    }
+    const auto fresh = unit.allocate_id(to);
+    if (fresh) return *fresh;
+    const PagingDomain* const from = paging(change.from);
+    if (from != nullptr && unit.same_ids(*from, to)) {
+      const auto leaves = [&](const Switch& other) { return &unit_of(*other.device) == &unit; };
+      if (std::ranges::count_if(all, leaves) == static_cast<std::ptrdiff_t>(from->devices_on(unit))) {
+        origin = kHandedOn;
+        return *from->id_on(unit);
+      }
+    }
+    const bool exhausted = fresh.error().code == ENOSPC;
+    return driver_says(exhausted ? AttachFailure::no_space : AttachFailure::no_memory, {fresh.error().why});
+  }
+
+  void leave(PagingDomain* domain, Unit& unit) {
+    if (domain == nullptr) return;
+    if (const auto id = domain->drop(unit)) {
+      flush(unit, *domain, *id);
+      unit.free_id(*domain, *id);
+    }
+  }
+
+  void flush(Unit& unit, const PagingDomain& domain, UnitId id) {
+    if (const auto flushed = unit.flush_id(domain, id); !flushed)
+      log::error("{}: {}: {}", name(), unit.name(), flushed.error().why);
+  }
+};
+
+// The domains of a driver that exist once and have no mappings.
+class StaticDomain final : public Domain {
+ public:
+  StaticDomain(Driver& owner, DomainType type) : Domain(owner, type) {}
+};
+
+}  // namespace softiommu

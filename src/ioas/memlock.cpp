@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "ioas/memlock.h"
+
+#include <sys/resource.h>
+
+#include <charconv>
+#include <limits>
+
+#include "base/types.h"
+
+namespace softiommu {
+
+namespace {
+
+constexpr std::uint64_t kNoLimit = std::numeric_limits<std::uint64_t>::max();
+
+// The power of two that a suffix stands for; 0: not a suffix.
+unsigned shift_of(char suffix) {
+  switch (suffix) {
+    case 'K':
+      return 10;
+    case 'M':
+      return 20;
+    case 'G':
+      return 30;
+    case 'T':
+      return 40;
+    default:
+      return 0;
+  }
+}
+
+}  // namespace
+
+Result<MemlockLimit> MemlockLimit::parse(std::string_view text) {
+  if (text == "unlimited") return MemlockLimit{};
+  if (text == "rlimit") return MemlockLimit{Kind::rlimit, 0};
+  std::uint64_t value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  const auto rest = text.substr(static_cast<std::size_t>(end - text.data()));
+  if (error != std::errc{} || rest.size() > 1) return fail(EINVAL, "expected unlimited, rlimit or a size like 64M");
+  if (rest.empty()) return MemlockLimit{Kind::bytes, value};
+  const unsigned shift = shift_of(rest[0]);
+  if (shift == 0 || value > kNoLimit >> shift) return fail(EINVAL, "expected unlimited, rlimit or a size like 64M");
+  return MemlockLimit{Kind::bytes, value << shift};
+}
+
+std::uint64_t LockedMemory::limit_pages() const {
+  switch (limit_.kind) {
+    case MemlockLimit::Kind::unlimited:
+      return kNoLimit;
+    case MemlockLimit::Kind::bytes:
+      return limit_.bytes >> kPageShift;
+    case MemlockLimit::Kind::rlimit:
+      break;
+  }
+  rlimit limit{};
+  if (getrlimit(RLIMIT_MEMLOCK, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) return kNoLimit;
+  return limit.rlim_cur >> kPageShift;
+}
+
+Result<> LockedMemory::charge(std::uint64_t pages) {
+  const std::uint64_t before = pages_.fetch_add(pages, std::memory_order_relaxed);
+  if (limit_.kind == MemlockLimit::Kind::unlimited) [[likely]]
+    return {};
+  const std::uint64_t limit = limit_pages();
+  if (pages <= limit && before <= limit - pages) return {};
+  uncharge(pages);
+  return fail(ENOMEM, "the limit of locked memory (RLIMIT_MEMLOCK or --memlock) is exceeded");
+}
+
+}  // namespace softiommu

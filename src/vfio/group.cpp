@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "vfio/group.h"
+
+#include <fcntl.h>
+
+#include <algorithm>
+#include <array>
+#include <utility>
+
+#include "base/log.h"
+#include "vfio/device_file.h"
+
+namespace softiommu::vfio {
+
+namespace {
+
+constexpr Command<GroupFile> kRows[] = {
+    row<&GroupFile::get_status, GroupFile>("GROUP_GET_STATUS", abi::kGroupGetStatus, sizeof(abi::GroupStatus)),
+    row<&GroupFile::set_container, GroupFile>("GROUP_SET_CONTAINER", abi::kGroupSetContainer, 0),
+    row<&GroupFile::unset_container, GroupFile>("GROUP_UNSET_CONTAINER", abi::kGroupUnsetContainer, 0),
+    row<&GroupFile::get_device_fd, GroupFile>("GROUP_GET_DEVICE_FD", abi::kGroupGetDeviceFd, 0),
+};
+constexpr CommandTable kCommands(kRows);
+
+constexpr std::string_view kTokenOption = "vf_token=";
+constexpr std::size_t kUuidLength = 36;
+
+// 8-4-4-4-12 hexadecimal digits.
+bool is_uuid(std::string_view text) {
+  if (text.size() != kUuidLength) return false;
+  constexpr std::array<std::size_t, 4> dashes{8, 13, 18, 23};
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const bool dash = std::ranges::find(dashes, i) != dashes.end();
+    const char c = text[i];
+    const bool digit = (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F');
+    if (dash ? c != '-' : !digit) return false;
+  }
+  return true;
+}
+
+// What follows a device's address: blanks and at most one token. True: there is one.
+Result<bool> parse_options(std::string_view text) {
+  bool token = false;
+  while (!text.empty()) {
+    if (text[0] == ' ') {
+      text.remove_prefix(1);
+      continue;
+    }
+    if (token || !text.starts_with(kTokenOption))
+      return fail(EINVAL, "unknown or repeated option behind the device's name");
+    text.remove_prefix(kTokenOption.size());
+    if (!is_uuid(text.substr(0, kUuidLength))) return fail(EINVAL, "vf_token takes a UUID");
+    text.remove_prefix(kUuidLength);
+    token = true;
+  }
+  return token;
+}
+
+// A string of at most `kMost` bytes with its end, as strndup_user takes it. EFAULT, EINVAL: too long.
+Result<std::string> fetch_string(Program& program, std::uint64_t user) {
+  constexpr std::size_t kMost = 4096, kPiece = 64;
+  std::string text;
+  while (text.size() < kMost) {
+    // Pieces end at aligned addresses, so that none reaches into a page that the string does not.
+    std::array<char, kPiece> piece{};
+    const std::size_t bytes = kPiece - (user + text.size()) % kPiece;
+    TRY(program.copy_in(piece.data(), user + text.size(), bytes));
+    const auto end = std::find(piece.begin(), piece.begin() + static_cast<std::ptrdiff_t>(bytes), '\0');
+    text.append(piece.begin(), end);
+    if (end != piece.begin() + static_cast<std::ptrdiff_t>(bytes)) return text;
+  }
+  return fail(EINVAL, "the device's name is too long");
+}
+
+}  // namespace
+
+VfioGroup::VfioGroup(System& system, Group& group, const All& all) : group_(group), all_(all) {
+  for (const Device* device : group.devices()) {
+    if (device->function() != nullptr) devices_.push_back(std::make_unique<PciDevice>(system, *device));
+  }
+}
+
+Result<PciDevice*> VfioGroup::find(std::string_view name) {
+  for (const auto& device : devices_) {
+    const std::string& own = device->device().name();
+    if (!name.starts_with(own)) continue;
+    const std::string_view options = name.substr(own.size());
+    if (!options.empty() && options[0] != ' ') continue;
+    if (TRY(parse_options(options))) {
+      log::info("vfio-pci {}: a VF token was given, but the device has no virtual functions", own);
+      return fail(EINVAL, "the device takes no VF token");
+    }
+    return device.get();
+  }
+  return fail(ENODEV, "no such device in this group");
+}
+
+bool VfioGroup::has(const PciDevice& device) const {
+  return std::ranges::any_of(devices_, [&](const auto& own) { return own.get() == &device; });
+}
+
+Result<> VfioGroup::open() {
+  const MutexLock lock(mutex_);
+  if (open_) return fail(EBUSY, "the group's file is open");
+  open_ = true;
+  return {};
+}
+
+void VfioGroup::close() {
+  const MutexLock lock(mutex_);
+  leave_locked();
+  open_ = false;
+}
+
+void VfioGroup::leave_locked() {
+  if (container_ == nullptr) return;
+  container_->remove(group_);
+  container_.reset();
+}
+
+Result<> VfioGroup::set_container(std::shared_ptr<Container> container) {
+  const MutexLock lock(mutex_);
+  if (container_ != nullptr) return fail(EINVAL, "the group is in a container");
+  TRY(container->add(group_, this));
+  container_ = std::move(container);
+  return {};
+}
+
+Result<> VfioGroup::unset_container() {
+  const MutexLock lock(mutex_);
+  if (container_ == nullptr) return fail(EINVAL, "the group is in no container");
+  if (users_ != 0) return fail(EBUSY, "a device of the group is open");
+  leave_locked();
+  return {};
+}
+
+std::uint32_t VfioGroup::status() {
+  const MutexLock lock(mutex_);
+  if (container_ != nullptr) return abi::kGroupViable | abi::kGroupContainerSet;
+  return group_.dma_owner_claimed() ? 0 : abi::kGroupViable;
+}
+
+Result<> VfioGroup::use() {
+  const MutexLock lock(mutex_);
+  if (container_ == nullptr) return fail(EINVAL, "the group is in no container");
+  if (!container_->has_iommu()) return fail(EINVAL, "the container has no IOMMU yet (SET_IOMMU)");
+  ++users_;
+  return {};
+}
+
+void VfioGroup::unuse() {
+  const MutexLock lock(mutex_);
+  --users_;
+}
+
+long GroupFile::ioctl(unsigned int command, std::uint64_t argument) {
+  return kCommands.dispatch(*this, program_, "vfio group", command, argument);
+}
+
+Result<long> GroupFile::get_status(Call& call) {
+  auto status = call.request<abi::GroupStatus>();
+  status.flags = group_.status();
+  TRY(call.answer(status));
+  return 0;
+}
+
+Result<long> GroupFile::set_container(Call& call) {
+  const auto descriptor = TRY(call.fetch_at<std::int32_t>(0));
+  const auto file = call.program().file_of(descriptor);
+  if (!file) {
+    if (file.error().code == EBADF) return std::unexpected(file.error());
+    return fail(EBADFD, "the descriptor is not a container");
+  }
+  const auto* const container = dynamic_cast<const ContainerFile*>(file->get());
+  if (container == nullptr) return fail(EBADFD, "the descriptor is not a container");
+  TRY(group_.set_container(container->container()));
+  return 0;
+}
+
+Result<long> GroupFile::unset_container(Call& /*call*/) {
+  TRY(group_.unset_container());
+  return 0;
+}
+
+Result<long> GroupFile::get_device_fd(Call& call) {
+  const std::string name = TRY(fetch_string(call.program(), call.argument()));
+  PciDevice* const device = TRY(group_.find(name));
+  auto file = TRY(DeviceFile::open(shared_from_this(), *device, call.program()));
+  return TRY(call.program().install(std::move(file), O_CLOEXEC));
+}
+
+}  // namespace softiommu::vfio

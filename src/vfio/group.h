@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// A group (/dev/vfio/N): the devices that go together, which container they are in, and the one file that may be open.
+//
+// Files of its devices hold the group's file, as on Linux: closing the group's descriptor while a device is open leaves
+// everything attached. The lock is the outermost of vfio/.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/file.h"
+#include "base/mutex.h"
+#include "base/program.h"
+#include "vfio/command_table.h"
+#include "vfio/container.h"
+#include "vfio/pci_device.h"
+
+namespace softiommu::vfio {
+
+class VfioGroup {
+ public:
+  using All = std::vector<std::unique_ptr<VfioGroup>>;
+  // `all` are the machine's groups, this one among them: a bus reset concerns devices of several.
+  VfioGroup(System& system, Group& group, const All& all);
+
+  Group& group() { return group_; }
+  const All& all() const { return all_; }
+  // The device that the name of GET_DEVICE_FD means: its address, perhaps with " vf_token=UUID".
+  // ENODEV: none; EINVAL: bad options, or a token for a device that takes none.
+  Result<PciDevice*> find(std::string_view name);
+  bool has(const PciDevice& device) const;
+  const std::vector<std::unique_ptr<PciDevice>>& devices() const { return devices_; }
+
+  Result<> open();  // EBUSY: its file is open
+  void close();
+
+  Result<> set_container(std::shared_ptr<Container> container);
+  Result<> unset_container();
+  std::uint32_t status();
+  // A device file comes and goes. EINVAL: no container, or one without an IOMMU.
+  Result<> use();
+  void unuse();
+
+ private:
+  void leave_locked() REQUIRES(mutex_);
+
+  Group& group_;
+  const All& all_;
+  std::vector<std::unique_ptr<PciDevice>> devices_;
+  Mutex mutex_;
+  bool open_ GUARDED_BY(mutex_) = false;
+  std::shared_ptr<Container> container_ GUARDED_BY(mutex_);
+  unsigned users_ GUARDED_BY(mutex_) = 0;  // open device files
+};
+
+class GroupFile final : public File, public std::enable_shared_from_this<GroupFile> {
+ public:
+  GroupFile(VfioGroup& group, Program& program) : group_(group), program_(program) {}
+  ~GroupFile() override { group_.close(); }
+
+  VfioGroup& group() { return group_; }
+
+  std::string path() const override { return "/dev/vfio/" + std::to_string(group_.group().id()); }
+  dev_t device_number() const override { return Vfio::group_device_number(group_.group().id()); }
+  long ioctl(unsigned int command, std::uint64_t argument) override;
+
+  // ioctl handlers.
+  Result<long> get_status(Call& call);
+  Result<long> set_container(Call& call);
+  Result<long> unset_container(Call& call);
+  Result<long> get_device_fd(Call& call);
+
+ private:
+  VfioGroup& group_;
+  Program& program_;
+};
+
+}  // namespace softiommu::vfio

@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "vfio/pci_device.h"
+
+#include <algorithm>
+
+#include "hw/pci.h"
+
+namespace softiommu::vfio {
+
+namespace {
+
+namespace pci = hw::pci;
+
+// What decodes and what masters, in the command register.
+std::uint32_t enabled_command(const PciFunction& function, std::uint32_t command) {
+  for (const BarSpec& bar : function.bars()) {
+    if (bar.bytes == 0) continue;
+    const auto field = bar.io ? pci::kCommand["IO"] : pci::kCommand["MEM"];
+    command |= static_cast<std::uint32_t>(field.mask());
+  }
+  return command & ~static_cast<std::uint32_t>(pci::kCommand["MASTER"].mask());
+}
+
+// Words of configuration space on their way to the program: copied out together, with no lock held.
+constexpr std::size_t kBounce = 256;
+
+}  // namespace
+
+Result<> PciDevice::open() {
+  system_.machine().executor().start();
+  const MutexLock lock(mutex_);
+  if (open_count_ == 0) {
+    auto opened = without_throwing([&]() -> Result<> {
+      // As pci_enable_device and a function reset leave it: memory decodes, DMA is off.
+      function_.reset();
+      const std::uint32_t command = function_.config_read(pci::kCommand.offset, pci::kCommand.bytes);
+      function_.config_write(pci::kCommand.offset, pci::kCommand.bytes, enabled_command(function_, command));
+      config_.open();
+      interrupts_.open();
+      return {};
+    });
+    if (!opened) return opened;
+  }
+  ++open_count_;
+  return {};
+}
+
+void PciDevice::close() {
+  const MutexLock lock(mutex_);
+  if (--open_count_ != 0) return;
+  interrupts_.close();
+  function_.config_write(pci::kCommand.offset, pci::kCommand.bytes, 0);  // no DMA, no decoding
+  function_.reset();
+}
+
+Result<std::uint64_t> PciDevice::read_config(Program& program, std::uint64_t user, std::uint64_t offset,
+                                             std::uint64_t bytes) {
+  std::uint64_t done = 0;
+  while (done < bytes) {
+    std::array<std::byte, kBounce> bounce;
+    const std::uint64_t part = std::min<std::uint64_t>(bytes - done, bounce.size());
+    {
+      const MutexLock lock(mutex_);
+      for (std::uint64_t at = 0; at < part;) {
+        const auto position = static_cast<unsigned>(offset + done + at);
+        const unsigned size = config_.chunk(position, part - at);
+        const std::uint32_t value = config_.read(position, size);
+        std::memcpy(bounce.data() + at, &value, size);
+        at += size;
+      }
+    }
+    TRY(program.copy_out(user + done, bounce.data(), part));
+    done += part;
+  }
+  return done;
+}
+
+Result<std::uint64_t> PciDevice::write_config(Program& program, std::uint64_t user, std::uint64_t offset,
+                                              std::uint64_t bytes) {
+  std::uint64_t done = 0;
+  while (done < bytes) {
+    std::array<std::byte, kBounce> bounce;
+    const std::uint64_t part = std::min<std::uint64_t>(bytes - done, bounce.size());
+    TRY(program.copy_in(bounce.data(), user + done, part));
+    const MutexLock lock(mutex_);
+    for (std::uint64_t at = 0; at < part;) {
+      const auto position = static_cast<unsigned>(offset + done + at);
+      const unsigned size = config_.chunk(position, part - at);
+      std::uint32_t value = 0;
+      std::memcpy(&value, bounce.data() + at, size);
+      config_.write(position, size, value, *this);
+      at += size;
+    }
+    done += part;
+  }
+  return done;
+}
+
+Result<> PciDevice::set_irqs(Program& program, const abi::IrqSet& request, std::span<const std::byte> data) {
+  const MutexLock lock(mutex_);
+  auto set = interrupts_.set(program, request, data);
+  config_.set_msi_vectors_log2(interrupts_.msi_vectors_log2());
+  return set;
+}
+
+void PciDevice::reset() {
+  const MutexLock lock(mutex_);
+  reset_locked();
+}
+
+void PciDevice::function_reset() { reset_locked(); }
+
+void PciDevice::reset_locked() {
+  if (open_count_ == 0) {  // another device of its bus was hot-reset
+    function_.reset();
+    return;
+  }
+  std::vector<std::uint32_t> saved;
+  try {
+    saved = config_.save();
+  } catch (const std::bad_alloc&) {
+    return;  // a reset that cannot be undone is not done
+  }
+  function_.reset();
+  config_.restore(saved);
+  interrupts_.reprogram();
+}
+
+}  // namespace softiommu::vfio

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// One PCI device under vfio-pci: what its open files share.
+//
+// The first file to open it resets the function and takes its interrupts, the last one to close it switches it off. Its
+// lock guards configuration space, opening and resets; order: device, interrupts, the function's own.
+#pragma once
+
+#include <array>
+#include <memory>
+
+#include "base/mutex.h"
+#include "base/program.h"
+#include "base/result.h"
+#include "core/system.h"
+#include "machine/pci_function.h"
+#include "vfio/interrupts.h"
+#include "vfio/virtual_config.h"
+
+namespace softiommu::vfio {
+
+class PciDevice final : private VirtualConfig::Effects {
+ public:
+  PciDevice(System& system, const Device& device)
+      : system_(system),
+        device_(device),
+        function_(*device.function()),
+        interrupts_(function_, system.machine().executor()),
+        config_(function_) {}
+
+  const Device& device() const { return device_; }
+  PciFunction& function() const { return function_; }
+  System& system() const { return system_; }
+
+  Result<> open();
+  void close();
+
+  // Configuration space: how far it came before an error; EFAULT if nowhere. `offset` + `bytes` is inside of it.
+  Result<std::uint64_t> read_config(Program& program, std::uint64_t user, std::uint64_t offset, std::uint64_t bytes);
+  Result<std::uint64_t> write_config(Program& program, std::uint64_t user, std::uint64_t offset, std::uint64_t bytes);
+
+  bool memory_enabled() const { return config_.memory_enabled(); }
+  Interrupts& interrupts() { return interrupts_; }
+  Result<> set_irqs(Program& program, const abi::IrqSet& request, std::span<const std::byte> data);
+
+  // The function starts anew; configuration and interrupts are brought back as they were.
+  void reset();
+
+ private:
+  void reset_locked() REQUIRES(mutex_);
+  void intx_disabled(bool disabled) override { interrupts_.disable_intx(disabled); }
+  bool msi_in_use() const override { return interrupts_.msi_in_use(); }
+  // Called by config_.write(), with the lock held, which the checker cannot see through the virtual call.
+  void function_reset() override SOFTIOMMU_TS(no_thread_safety_analysis);
+
+  System& system_;
+  const Device& device_;
+  PciFunction& function_;
+  Interrupts interrupts_;
+  Mutex mutex_;
+  VirtualConfig config_;  // guarded by mutex_ but for memory_enabled()
+  unsigned open_count_ GUARDED_BY(mutex_) = 0;
+};
+
+}  // namespace softiommu::vfio

@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// VFIO, as a launcher sees it: the files /dev/vfio/vfio and /dev/vfio/N of one machine.
+//
+//   Vfio vfio(system, {});
+//   std::shared_ptr<File> container = TRY(vfio.open_container(program));
+//   container->ioctl(VFIO_GET_API_VERSION, 0);
+//
+// A File answers for the Program that opened it and must not outlive it; device files come into being through the
+// group's VFIO_GROUP_GET_DEVICE_FD, which calls Program::install. A file is closed when its last shared_ptr goes: a
+// launcher drops its own with the last descriptor, mappings hold one each (MmapPlan::keeps_alive, which the launcher
+// sets), devices hold their group, groups their container. So files may be closed in any order, as on Linux.
+#pragma once
+
+#include <sys/types.h>
+
+#include <memory>
+
+#include "base/file.h"
+#include "base/program.h"
+#include "base/result.h"
+#include "core/system.h"
+#include "ioas/memlock.h"
+
+namespace softiommu {
+
+struct VfioOptions {
+  MemlockLimit memlock;
+  unsigned dma_entry_limit = 65535;      // type1's module parameter: mappings per container
+  bool allow_unsafe_interrupts = false;  // attach groups whose interrupts are not isolated
+};
+
+class Vfio {
+ public:
+  Vfio(System& system, const VfioOptions& options);
+  ~Vfio();  // every file made by it is gone by then
+  Vfio(const Vfio&) = delete;
+  Vfio& operator=(const Vfio&) = delete;
+
+  // open of /dev/vfio/vfio. ENOMEM.
+  Result<std::shared_ptr<File>> open_container(Program& program);
+  // open of /dev/vfio/`group`. ENODEV: no such group; EBUSY: its file is open.
+  Result<std::shared_ptr<File>> open_group(Program& program, unsigned group);
+
+  // For fstat and the generated view: what the device nodes say.
+  static dev_t container_device_number();
+  static dev_t group_device_number(unsigned group);
+
+  // Memory pinned for DMA by the program, in pages as RLIMIT_MEMLOCK counts them.
+  std::uint64_t locked_pages() const;
+
+  struct Impl;
+
+ private:
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace softiommu

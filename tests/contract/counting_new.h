@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// This test program's operator new: counts what lives, and fails the nth allocation of a thread on request.
+#pragma once
+
+#include <cstdint>
+
+namespace softiommu::testing {
+
+// Allocations minus releases of this thread.
+std::int64_t live_allocations();
+std::uint64_t allocations();
+// The nth allocation (1 = the next one) of this thread throws std::bad_alloc, once; 0: none.
+void fail_nth_allocation(std::uint64_t nth);
+bool allocation_failed();
+
+}  // namespace softiommu::testing

@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The `softiommu` command.
+//
+// Exit status: that of the program (`run`), 127 and 126 as a shell gives them, 2 for a machine file or a command line
+// that is not valid, 125 when the run itself cannot be set up.
+#include <CLI/CLI.hpp>
+
+#include <cstdio>
+#include <string>
+#include <vector>
+
+#include "cli/run.h"
+#include "cli/show.h"
+
+namespace {
+
+constexpr int kBadUsage = 2;
+
+void add_run_options(CLI::App& run, softiommu::cli::RunRequest& request) {
+  run.add_option("--machine", request.machine_file, "machine file (default: a VT-d with IOAT and edu devices)");
+  run.add_option("--view", request.view, "how the program sees /sys and /dev")
+      ->check(CLI::IsMember({"redirect", "namespace"}));
+  run.add_flag("--explain", request.options.explain, "print every attach decision at exit");
+  run.add_option("--trace", request.trace_file, "write a Chrome trace (opens in Perfetto)");
+  run.add_option("--memlock", request.options.memlock, "unlimited, rlimit or a size: how much memory may be pinned");
+  run.add_flag("--allow-unsafe-interrupts", request.options.allow_unsafe_interrupts,
+               "attach groups whose interrupts are not isolated");
+  run.add_flag("--paranoid", request.options.paranoid, "check each cached translation against the tables");
+  run.add_option("--rules", request.rules, "the attach contract, or Linux 7.2 as it is")
+      ->check(CLI::IsMember({"contract", "linux"}));
+  run.footer("After the options: [--] PROGRAM ARGS...");
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  CLI::App app{"The Linux IOMMU subsystem without an IOMMU", "softiommu"};
+  app.set_version_flag("--version", "softiommu " SOFTIOMMU_VERSION);
+  app.require_subcommand(1);
+
+  softiommu::cli::RunRequest request;
+  CLI::App* run = app.add_subcommand("run", "run a program that finds the machine's devices");
+  add_run_options(*run, request);
+
+  std::string machine_file;
+  CLI::App* show = app.add_subcommand("show", "print the machine: devices, groups and why, IOMMUs");
+  show->add_option("--machine", machine_file, "machine file");
+
+  // Everything from the program's name on is the program's: options of ours end there.
+  std::vector<std::string> ours = softiommu::cli::split_command(argc, argv, request.command);
+  try {
+    app.parse(ours);
+  } catch (const CLI::ParseError& error) {
+    const int status = app.exit(error);
+    return status == 0 ? 0 : kBadUsage;
+  }
+  if (run->parsed() && request.command.empty()) {
+    std::fputs("softiommu: run needs a program\n", stderr);
+    return kBadUsage;
+  }
+  if (run->parsed()) return softiommu::cli::run(request);
+  return softiommu::cli::show(machine_file);
+}

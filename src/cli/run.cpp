@@ -1,0 +1,219 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// One run: a private folder with the machine and its view, the program with the shim preloaded, its exit status.
+#include "cli/run.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <filesystem>
+
+#include "cli/show.h"
+#include "ioas/memlock.h"
+#include "launch/claims.h"
+#include "launch/view/namespace.h"
+#include "launch/view/view.h"
+
+namespace softiommu::cli {
+namespace {
+
+namespace fs = std::filesystem;
+constexpr int kInvalid = 2, kCannotRun = 125, kNotExecutable = 126, kNotFound = 127, kSignalBase = 128;
+
+void complain(const std::string& text) { std::fputs(("softiommu: " + text + "\n").c_str(), stderr); }
+
+// The run's folder: private, gone at the end.
+class RunFolder {
+ public:
+  RunFolder() {
+    for (const char* variable : {"XDG_RUNTIME_DIR", "TMPDIR"}) {
+      if (const char* base = std::getenv(variable); path_.empty() && base != nullptr && base[0] == '/') try_in(base);
+    }
+    if (path_.empty()) try_in("/dev/shm");  // memory: the view's few hundred files cost no disk
+    if (path_.empty()) try_in("/tmp");
+  }
+  ~RunFolder() {
+    std::error_code ignored;
+    if (!path_.empty()) fs::remove_all(path_, ignored);
+  }
+  RunFolder(const RunFolder&) = delete;
+  RunFolder& operator=(const RunFolder&) = delete;
+  const std::string& path() const { return path_; }
+
+ private:
+  void try_in(const std::string& base) {
+    std::string name = base + "/softiommu-XXXXXX";
+    if (::mkdtemp(name.data()) == nullptr) return;
+    std::error_code error;
+    const fs::path real = fs::canonical(name, error);
+    path_ = error ? name : real.string();
+  }
+  std::string path_;
+};
+
+// The shim lies beside us in the build tree, in ../lib when installed.
+std::string find_shim() {
+  std::error_code error;
+  const fs::path own = fs::read_symlink("/proc/self/exe", error).parent_path();
+  for (const char* folder : {"lib/softiommu", "../lib/softiommu"}) {
+    const fs::path shim = fs::weakly_canonical(own / folder / "libsoftiommu-shim.so", error);
+    if (fs::exists(shim, error)) return shim.string();
+  }
+  return {};
+}
+
+void prepend(const char* variable, const std::string& value, char separator) {
+  const char* present = std::getenv(variable);
+  const bool empty = present == nullptr || present[0] == '\0';
+  ::setenv(variable, empty ? value.c_str() : (value + separator + present).c_str(), 1);
+}
+
+void set_environment(const std::string& shim, const std::string& run_dir, bool real_view) {
+  ::setenv("SOFTIOMMU_RUN", run_dir.c_str(), 1);
+  if (real_view) {
+    ::setenv("SOFTIOMMU_VIEW_IS_REAL", "1", 1);
+  } else {
+    ::unsetenv("SOFTIOMMU_VIEW_IS_REAL");
+  }
+  prepend("LD_PRELOAD", shim, ':');
+  // Pinned memory must not leave by free(), also not a block from before the first open (D5).
+  prepend("GLIBC_TUNABLES", "glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=1099511627776", ':');
+}
+
+[[noreturn]] void become_program(const RunRequest& request, const std::string& run_dir, const std::string& shim) {
+  const bool real_view = request.view == "namespace";
+  if (real_view) {
+    if (const auto entered = launch::enter_namespace(run_dir + "/view"); !entered) {
+      complain(fmt::format("a mount namespace is not possible here: {} ({}); --view redirect needs none",
+                           entered.error().why, std::strerror(entered.error().code)));
+      std::_Exit(kCannotRun);
+    }
+  }
+  set_environment(shim, run_dir, real_view);
+  std::vector<char*> arguments;
+  for (const std::string& word : request.command) arguments.push_back(const_cast<char*>(word.c_str()));
+  arguments.push_back(nullptr);
+  ::execvp(arguments[0], arguments.data());
+  const int error = errno;
+  complain(fmt::format("{}: {}", arguments[0], std::strerror(error)));
+  std::_Exit(error == ENOENT || error == ENOTDIR ? kNotFound : kNotExecutable);
+}
+
+pid_t child = 0;
+void pass_on(int signal) { ::kill(child, signal); }
+
+// Signals of the terminal reach the program by themselves; those sent to us are passed on.
+int wait_for(pid_t pid) {
+  child = pid;
+  for (const int signal : {SIGTERM, SIGHUP, SIGUSR1, SIGUSR2}) ::signal(signal, pass_on);
+  for (const int signal : {SIGINT, SIGQUIT}) ::signal(signal, SIG_IGN);
+  int status = 0;
+  while (::waitpid(pid, &status, 0) < 0 && errno == EINTR) {
+  }
+  return WIFSIGNALED(status) ? kSignalBase + WTERMSIG(status) : WEXITSTATUS(status);
+}
+
+void print_explanations(const std::string& out) {
+  std::error_code error;
+  for (const auto& entry : fs::directory_iterator(out, error)) {
+    if (entry.path().extension() != ".explain") continue;
+    if (const auto text = launch::read_text(entry.path())) {
+      std::fputs(
+          fmt::format("softiommu: attach decisions of process {}\n{}", entry.path().stem().string(), *text).c_str(),
+          stderr);
+    }
+  }
+}
+
+// The first process's trace goes to the named file, those of others to files beside it. Without any, the file says so.
+bool collect_trace(const std::string& out, const std::string& to) {
+  std::error_code error;
+  bool taken = false;
+  for (const auto& entry : fs::directory_iterator(out, error)) {
+    if (entry.path().extension() != ".trace") continue;
+    const std::string target = taken ? to + "." + entry.path().stem().string() : to;
+    fs::copy_file(entry.path(), target, fs::copy_options::overwrite_existing, error);
+    if (error) complain(fmt::format("{}: {}", target, error.message()));
+    taken = true;
+  }
+  return taken ? !error : launch::write_text(to, "{\"traceEvents\":[]}\n").has_value();
+}
+
+Result<> fill_folder(const std::string& folder, const RunRequest& request, const BroughtUp& made) {
+  std::error_code error;
+  for (const char* name : {"/view", "/out"}) fs::create_directory(folder + name, error);
+  if (error) return fail(error.value(), "the run's folder cannot be filled");
+  TRY(launch::write_text(folder + "/machine.toml", made.text));
+  TRY(launch::Claims::create(folder + "/claims"));
+  TRY(request.options.save(folder));
+  return launch::write_view(folder + "/view", *made.system, {request.options.allow_unsafe_interrupts});
+}
+
+}  // namespace
+
+std::vector<std::string> split_command(int argc, char** argv, std::vector<std::string>& command) {
+  static constexpr std::string_view kWithValue[] = {"--machine", "--view", "--trace", "--memlock", "--rules"};
+  std::vector<std::string> ours;
+  int at = 1;
+  bool running = false;
+  for (; at < argc; ++at) {
+    const std::string_view word = argv[at];
+    if (running && (word == "--" || !word.starts_with('-'))) break;
+    ours.emplace_back(word);
+    running = running || word == "run";
+    const bool value_follows = std::ranges::find(kWithValue, word) != std::end(kWithValue);
+    if (value_follows && at + 1 < argc) ours.emplace_back(argv[++at]);
+  }
+  if (at < argc && std::string_view(argv[at]) == "--") ++at;
+  for (; at < argc; ++at) command.emplace_back(argv[at]);
+  std::ranges::reverse(ours);
+  return ours;
+}
+
+int run(RunRequest& request) {
+  request.options.linux_rules = request.rules == "linux";
+  request.options.trace = !request.trace_file.empty();
+  if (const auto limit = MemlockLimit::parse(request.options.memlock); !limit) {
+    complain("--memlock: unlimited, rlimit or a size such as 64M");
+    return kInvalid;
+  }
+  if (request.options.trace && !launch::write_text(request.trace_file, "")) {
+    complain(fmt::format("{}: the trace cannot be written there", request.trace_file));
+    return kInvalid;
+  }
+  int status = 0;
+  auto made = bring_up(request.machine_file, status);
+  if (!made) return status;
+  request.options.machine_name = made->name;
+  const std::string shim = find_shim();
+  const RunFolder folder;
+  if (shim.empty() || folder.path().empty()) {
+    complain(shim.empty() ? "libsoftiommu-shim.so is not beside the command" : "no folder for the run can be made");
+    return kCannotRun;
+  }
+  if (const auto filled = fill_folder(folder.path(), request, *made); !filled) {
+    complain(fmt::format("{}: {}", filled.error().why, std::strerror(filled.error().code)));
+    return kCannotRun;
+  }
+  made.reset();
+  const pid_t pid = ::fork();
+  if (pid < 0) {
+    complain("no process can be made");
+    return kCannotRun;
+  }
+  if (pid == 0) become_program(request, folder.path(), shim);
+  status = wait_for(pid);
+  if (request.options.explain) print_explanations(folder.path() + "/out");
+  if (request.options.trace && !collect_trace(folder.path() + "/out", request.trace_file))
+    complain(fmt::format("{}: the trace could not be written", request.trace_file));
+  return status;
+}
+
+}  // namespace softiommu::cli

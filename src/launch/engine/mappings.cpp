@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "launch/engine/mappings.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <cstring>
+#include <new>
+#include <string>
+
+namespace softiommu::launch {
+namespace {
+
+std::string read_whole(const char* path) {
+  std::string text;
+  const int fd = ::open(path, O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return text;
+  char part[16384];
+  for (ssize_t got; (got = ::read(fd, part, sizeof part)) > 0;) text.append(part, static_cast<std::size_t>(got));
+  ::close(fd);
+  return text;
+}
+
+// "7f12-7f34 rw-p 00000000 00:00 0   [heap]"
+bool parse_line(const char* line, Mapping& out) {
+  unsigned long start = 0, end = 0, inode = 0;
+  char rights[5] = "";
+  if (std::sscanf(line, "%lx-%lx %4s %*x %*x:%*x %lu", &start, &end, rights, &inode) != 4) return false;
+  const int prot =
+      (rights[0] == 'r' ? PROT_READ : 0) | (rights[1] == 'w' ? PROT_WRITE : 0) | (rights[2] == 'x' ? PROT_EXEC : 0);
+  out = {start, end - 1, rights[0] == 'r', rights[1] == 'w', rights[3] == 's', inode == 0, prot};
+  return true;
+}
+
+}  // namespace
+
+Result<> Mappings::check(std::uintptr_t first, std::size_t bytes, bool write) {
+  if (bytes == 0 || first + (bytes - 1) < first) return fail(EFAULT, "the range wraps around");
+  const std::uintptr_t last = first + (bytes - 1);
+  const MutexLock lock(mutex_);
+  if (covers_locked(first, last, write)) return {};
+  refresh_locked();
+  if (covers_locked(first, last, write)) return {};
+  return fail(EFAULT, "the memory is not mapped, or not with the access that the device gets");
+}
+
+bool Mappings::covers_locked(std::uintptr_t first, std::uintptr_t last, bool write) {
+  if (latest_ < list_.size()) [[likely]] {
+    const Mapping& latest = list_[latest_];
+    if (latest.first <= first && last <= latest.last && latest.read && (latest.write || !write)) return true;
+  }
+  auto at = std::upper_bound(list_.begin(), list_.end(), first,
+                             [](std::uintptr_t a, const Mapping& m) { return a < m.first; });
+  if (at == list_.begin()) return false;
+  for (--at; at != list_.end() && at->first <= first && first <= at->last; ++at) {
+    if (!at->read || (write && !at->write)) return false;
+    if (last <= at->last) {
+      latest_ = static_cast<std::size_t>(at - list_.begin());
+      return true;
+    }
+    first = at->last + 1;
+  }
+  return false;
+}
+
+void Mappings::refresh_locked() {
+  list_.clear();
+  try {
+    const std::string text = read_whole("/proc/self/maps");
+    for (const char* line = text.c_str(); *line != '\0';) {
+      Mapping mapping;
+      if (parse_line(line, mapping)) list_.push_back(mapping);
+      const char* end = std::strchr(line, '\n');
+      if (end == nullptr) break;
+      line = end + 1;
+    }
+  } catch (const std::bad_alloc&) {
+    list_.clear();
+  }
+}
+
+void Mappings::invalidate() {
+  const MutexLock lock(mutex_);
+  list_.clear();
+}
+
+bool Mappings::find(std::uintptr_t address, Mapping& out) {
+  const MutexLock lock(mutex_);
+  refresh_locked();
+  const auto at =
+      std::ranges::find_if(list_, [&](const Mapping& m) { return m.first <= address && address <= m.last; });
+  if (at == list_.end()) return false;
+  out = *at;
+  return true;
+}
+
+}  // namespace softiommu::launch

@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// A cached view of the process's mappings: which addresses are readable and writable, without a system call.
+//
+// The view is rebuilt from /proc/self/maps when an address is not found in it, and marked stale when the program
+// unmaps, maps over or protects something. Memory that libc maps on its own is found by the rebuild.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "base/mutex.h"
+#include "base/result.h"
+
+namespace softiommu::launch {
+
+struct Mapping {
+  std::uintptr_t first, last;  // closed
+  bool read, write, shared, anonymous;
+  int prot;
+};
+
+class Mappings {
+ public:
+  // EFAULT: part of [first, first + bytes) is not mapped, not readable, or not writable though `write`.
+  Result<> check(std::uintptr_t first, std::size_t bytes, bool write);
+  void invalidate();
+  // After fork: the thread that may have held the lock is not here.
+  void become_child() {
+    mutex_.reset();
+    invalidate();
+  }
+  // The mapping around `address`, read anew.
+  bool find(std::uintptr_t address, Mapping& out);
+
+ private:
+  bool covers_locked(std::uintptr_t first, std::uintptr_t last, bool write) REQUIRES(mutex_);
+  void refresh_locked() REQUIRES(mutex_);
+
+  mutable Mutex mutex_;
+  std::vector<Mapping> list_ GUARDED_BY(mutex_);
+  std::size_t latest_ GUARDED_BY(mutex_) = 0;  // where the last range was found: programs map out of few places
+};
+
+}  // namespace softiommu::launch

@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "launch/engine/self_program.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <string_view>
+
+#include "base/guarded_copy.h"
+#include "launch/engine/shim_services.h"
+
+namespace softiommu::launch {
+
+Result<> SelfProgram::copy_in(void* to, std::uint64_t user, std::size_t bytes) {
+  if (guarded_copy(to, reinterpret_cast<const void*>(user), bytes)) return {};
+  return fail(EFAULT, "the program's memory cannot be read");
+}
+
+Result<> SelfProgram::copy_out(std::uint64_t user, const void* from, std::size_t bytes) {
+  if (guarded_copy(reinterpret_cast<void*>(user), from, bytes)) return {};
+  return fail(EFAULT, "the program's memory cannot be written");
+}
+
+Result<> SelfProgram::check_pinnable(std::uint64_t user, std::uint64_t bytes, bool write) {
+  return mappings_.check(user, bytes, write);
+}
+
+Result<int> SelfProgram::install(std::shared_ptr<File> file, int flags) {
+  return descriptors_.install(std::move(file), flags | O_RDWR);
+}
+
+Result<std::shared_ptr<File>> SelfProgram::file_of(int descriptor) {
+  const auto use = descriptors_.find(descriptor);
+  if (use) {
+    if (use->foreign) return fail(ENODEV, "the handle belongs to the parent process");
+    return use->file;
+  }
+  if (::fcntl(descriptor, F_GETFD) < 0) return fail(EBADF, "no such descriptor");
+  return fail(EINVAL, "the descriptor is not a file of ours");
+}
+
+Result<int> SelfProgram::take_eventfd(int descriptor) {
+  char path[40], link[40];
+  std::snprintf(path, sizeof path, "/proc/self/fd/%d", descriptor);
+  const ssize_t length = ::readlink(path, link, sizeof link);
+  if (length < 0) return fail(EBADF, "no such descriptor");
+  if (std::string_view(link, static_cast<std::size_t>(length)) != "anon_inode:[eventfd]") {
+    return fail(EINVAL, "the descriptor is not an eventfd");
+  }
+  const int copy = ::fcntl(descriptor, F_DUPFD_CLOEXEC, 0);
+  if (copy < 0) return fail(errno, "no descriptor is left");
+  const int hidden = hide_descriptor(copy);
+  if (hidden < 0) return fail(EMFILE, "no descriptor is left");
+  return hidden;
+}
+
+}  // namespace softiommu::launch

@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The program that the engine lives in: its memory is our memory, its descriptors are our table.
+#pragma once
+
+#include "base/program.h"
+#include "launch/engine/descriptors.h"
+#include "launch/engine/mappings.h"
+
+namespace softiommu::launch {
+
+class SelfProgram final : public Program {
+ public:
+  SelfProgram(Descriptors& descriptors, Mappings& mappings) : descriptors_(descriptors), mappings_(mappings) {}
+
+  Result<> copy_in(void* to, std::uint64_t user, std::size_t bytes) override;
+  Result<> copy_out(std::uint64_t user, const void* from, std::size_t bytes) override;
+  Result<> check_pinnable(std::uint64_t user, std::uint64_t bytes, bool write) override;
+  Result<int> install(std::shared_ptr<File> file, int flags) override;
+  Result<std::shared_ptr<File>> file_of(int descriptor) override;
+  Result<int> take_eventfd(int descriptor) override;
+
+ private:
+  Descriptors& descriptors_;
+  Mappings& mappings_;
+};
+
+}  // namespace softiommu::launch

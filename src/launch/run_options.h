@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// What a run was asked for, and where its things lie: written by the launcher, read by the engine of each program.
+//
+//   RUN/options          key=value lines
+//   RUN/machine.toml     the machine, as it was given
+//   RUN/view/            the generated /sys and /dev
+//   RUN/claims           one shared page: which group is open, and by whom
+//   RUN/out/             what the processes wrote for --explain and --trace, one file each
+#pragma once
+
+#include <string>
+
+#include "base/result.h"
+
+namespace softiommu::launch {
+
+struct RunOptions {
+  std::string machine_name;  // of the file, for messages
+  std::string memlock = "unlimited";
+  bool allow_unsafe_interrupts = false;
+  bool paranoid = false;
+  bool linux_rules = false;
+  bool explain = false;
+  bool trace = false;
+
+  Result<> save(const std::string& run_dir) const;
+  static Result<RunOptions> load(const std::string& run_dir);
+};
+
+Result<> write_text(const std::string& path, const std::string& text);
+Result<std::string> read_text(const std::string& path);
+
+}  // namespace softiommu::launch

@@ -1,0 +1,198 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Path redirection: the generated /sys and /dev are a folder of the run, and paths into them are rewritten.
+//
+// The view mirrors the real hierarchy, so relative links, relative paths after chdir and openat inside it work by
+// themselves; only paths that enter it need rewriting, and absolute results need the folder taken off again.
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "launch/shim/shim.h"
+
+namespace softiommu::shim {
+namespace {
+
+struct Claim {
+  const char* prefix;
+  bool whole_name;  // the next character must end the component
+};
+constexpr Claim kClaims[] = {
+    {"/sys/bus/pci", true},
+    {"/sys/devices/pci", false},
+    {"/sys/kernel/iommu_groups", true},
+    {"/sys/class/iommu", true},
+    {"/sys/class/vfio-dev", true},
+    {"/sys/class/vfio", true},
+    {"/sys/module/vfio", false},
+    {"/sys/devices/virtual/iommu", true},
+    {"/sys/devices/virtual/vfio", true},
+    {"/dev/vfio", true},
+    {"/dev/iommu", true},
+};
+
+bool claimed(const char* path) {
+  for (const Claim& claim : kClaims) {
+    if (!starts_with(path, claim.prefix)) continue;
+    const char after = path[strlen(claim.prefix)];
+    if (!claim.whole_name || after == '\0' || after == '/') return true;
+  }
+  return false;
+}
+
+// Takes "." and "//" and, by name only, ".." out of an absolute path.
+bool normalise(const char* path, char (&out)[PATH_MAX]) {
+  size_t used = 0;
+  while (*path != '\0') {
+    while (*path == '/') ++path;
+    const char* end = strchrnul(path, '/');
+    const size_t bytes = static_cast<size_t>(end - path);
+    if (bytes == 2 && path[0] == '.' && path[1] == '.') {
+      while (used > 0 && out[--used] != '/') {
+      }
+    } else if (bytes > 0 && !(bytes == 1 && path[0] == '.')) {
+      if (used + bytes + 2 > sizeof out) return false;
+      out[used++] = '/';
+      memcpy(out + used, path, bytes);
+      used += bytes;
+    }
+    path = end;
+  }
+  out[used] = '\0';
+  return true;
+}
+
+bool view_prefix(const char* path, size_t* bytes) {
+  const size_t run = strlen(run_dir);
+  if (strncmp(path, run_dir, run) != 0 || !starts_with(path + run, "/view")) return false;
+  const char after = path[run + 5];
+  *bytes = run + 5;
+  return after == '/' || after == '\0';
+}
+
+bool interesting_name(const char* path) {
+  return strstr(path, "pci") != nullptr || strstr(path, "iommu") != nullptr || strstr(path, "vfio") != nullptr;
+}
+
+// The absolute form of a path relative to a folder; false if it cannot be known or fits nowhere.
+bool absolute(int dirfd, const char* path, char (&out)[PATH_MAX]) {
+  long length;
+  if (dirfd == AT_FDCWD) {
+    length = raw(SYS_getcwd, word(out), sizeof out) - 1;
+  } else {
+    char link[40];
+    snprintf(link, sizeof link, "/proc/self/fd/%d", dirfd);
+    length = raw(SYS_readlinkat, AT_FDCWD, word(link), word(out), sizeof out - 1);
+  }
+  if (length <= 0 || static_cast<size_t>(length) + strlen(path) + 2 > sizeof out) return false;
+  out[length] = '/';
+  strcpy(out + length + 1, path);
+  return true;
+}
+
+// The program's name for the file, absolute, if it is in the view; nullptr otherwise.
+const char* name_in_view(int dirfd, const char* path, char (&buffer)[PATH_MAX]) {
+  if (run_dir[0] == '\0' || inside() || path == nullptr) return nullptr;
+  const char* whole = path;
+  char joined[PATH_MAX];
+  if (path[0] != '/') {
+    if (path[0] == '\0' || !interesting_name(path) || !absolute(dirfd, path, joined)) return nullptr;
+    whole = joined;
+  }
+  size_t prefix;
+  if (view_prefix(whole, &prefix)) whole += prefix;
+  if (!starts_with(whole, "/sys/") && !starts_with(whole, "/dev/") && !starts_with(whole, "//")) return nullptr;
+  if (!normalise(whole, buffer) || !claimed(buffer)) return nullptr;
+  return buffer;
+}
+
+// Does the view have a file of this name? `buffer` gets its place.
+bool in_view(const char* name, char (&buffer)[PATH_MAX]) {
+  const int bytes = snprintf(buffer, sizeof buffer, "%s/view%s", run_dir, name);
+  return bytes > 0 && static_cast<size_t>(bytes) < sizeof buffer && raw(SYS_faccessat, AT_FDCWD, word(buffer), 0) == 0;
+}
+
+}  // namespace
+
+bool starts_with(const char* text, const char* prefix) { return strncmp(text, prefix, strlen(prefix)) == 0; }
+
+Redirected redirect(int dirfd, const char* path, char (&buffer)[PATH_MAX]) {
+  if (!redirecting || inside() || path == nullptr) return {path, false};
+  size_t prefix;
+  if (path[0] == '/' && path[1] != 's' && path[1] != 'd' && path[1] != '/') return {path, false};
+  if (view_prefix(path, &prefix)) return {path, false};
+  // The program's own spelling is kept where it can be: ".." after a link is not a matter of names.
+  if (claimed(path) && strstr(path, "/..") != nullptr && in_view(path, buffer)) return {buffer, true};
+  char name[PATH_MAX];
+  if (name_in_view(dirfd, path, name) == nullptr) return {path, false};
+  const char* tail = claimed(path) ? path : name;
+  const int bytes = snprintf(buffer, sizeof buffer, "%s/view%s", run_dir, tail);
+  if (bytes < 0 || static_cast<size_t>(bytes) >= sizeof buffer) return {path, false};
+  return {buffer, true};
+}
+
+const char* device_file(int dirfd, const char* path, char (&buffer)[PATH_MAX]) {
+  if (run_dir[0] == '\0' || inside() || path == nullptr) return nullptr;
+  if (path[0] == '/' && !starts_with(path, "/dev") && !starts_with(path, run_dir) && path[1] != '/') return nullptr;
+  char name[PATH_MAX];
+  // A bare name ("vfio", "12") in a folder that may be /dev/vfio needs the folder's path.
+  const bool bare = path[0] != '/' && !interesting_name(path) && path[0] >= '0' && path[0] <= '9';
+  if (bare) {
+    char joined[PATH_MAX];
+    if (!absolute(dirfd, path, joined)) return nullptr;
+    if (name_in_view(AT_FDCWD, joined, name) == nullptr) return nullptr;
+  } else if (name_in_view(dirfd, path, name) == nullptr) {
+    return nullptr;
+  }
+  if (!starts_with(name, "/dev/vfio/") && strcmp(name, "/dev/iommu") != 0) return nullptr;
+  // Only what the view has: a path that is not there is the kernel's ENOENT, a folder the kernel's folder.
+  char real[PATH_MAX];
+  const int bytes = snprintf(real, sizeof real, "%s%s%s", run_dir, "/view", name);
+  if (bytes < 0 || static_cast<size_t>(bytes) >= sizeof real) return nullptr;
+  char link[1];
+  if (raw(SYS_readlinkat, AT_FDCWD, word(real), word(link), 1) != -EINVAL) return nullptr;
+  if (raw(SYS_faccessat, AT_FDCWD, word(real), 1 /* X_OK: folders have it */) == 0) return nullptr;
+  strcpy(buffer, name);
+  return buffer;
+}
+
+void show(char* path) {
+  size_t prefix;
+  if (run_dir[0] == '\0' || !redirecting || inside() || !view_prefix(path, &prefix)) return;
+  if (path[prefix] == '\0') {
+    strcpy(path, "/");
+  } else {
+    memmove(path, path + prefix, strlen(path + prefix) + 1);
+  }
+}
+
+long show(char* text, long bytes) {
+  if (run_dir[0] == '\0' || !redirecting || inside() || bytes <= 0) return bytes;
+  const long prefix = static_cast<long>(strlen(run_dir)) + 5;
+  if (bytes < prefix || strncmp(text, run_dir, strlen(run_dir)) != 0) return bytes;
+  if (strncmp(text + prefix - 5, "/view", 5) != 0 || (bytes > prefix && text[prefix] != '/')) return bytes;
+  memmove(text, text + prefix, static_cast<size_t>(bytes - prefix));
+  if (bytes == prefix) text[0] = '/';
+  return bytes == prefix ? 1 : bytes - prefix;
+}
+
+int own_descriptor_link(int dirfd, const char* path) {
+  if (run_dir[0] == '\0' || inside() || path == nullptr) return -1;
+  char joined[PATH_MAX];
+  if (path[0] != '/') {
+    if (path[0] < '0' || path[0] > '9' || !absolute(dirfd, path, joined)) return -1;
+    path = joined;
+  }
+  if (!starts_with(path, "/proc/")) return -1;
+  const char* digits = strstr(path, "/fd/");
+  if (digits == nullptr) return -1;
+  char own[32];
+  snprintf(own, sizeof own, "/proc/%ld/", raw(SYS_getpid));
+  if (!starts_with(path, "/proc/self/") && !starts_with(path, "/proc/thread-self/") && !starts_with(path, own))
+    return -1;
+  int fd = 0;
+  for (digits += 4; *digits >= '0' && *digits <= '9' && fd < INT_MAX / 10; ++digits) fd = fd * 10 + (*digits - '0');
+  return *digits == '\0' && owned(fd) ? fd : -1;
+}
+
+}  // namespace softiommu::shim

@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Signals, threads and the end of the process's image.
+//
+// The engine's fault handler must see SIGSEGV and SIGBUS whatever the program blocks, and a program's handler must
+// not run while its thread is inside the engine: sigaction and the mask calls pass here.
+#include <pthread.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "launch/shim/shim.h"
+
+extern "C" int __sigaction(int, const struct sigaction*, struct sigaction*);
+
+namespace softiommu::shim {
+namespace {
+
+int set_action(int signal, const struct sigaction* action, struct sigaction* old) {
+  const SoftiommuEngine* e = inside() ? nullptr : engine();
+  if (e == nullptr) return __sigaction(signal, action, old);
+  const Scope scope;
+  return int_answer(e->sigaction(signal, action, old));
+}
+
+sighandler_t set_handler(int signal, sighandler_t handler, int flags) {
+  struct sigaction action = {}, old = {};
+  action.sa_handler = handler;
+  action.sa_flags = flags;
+  return set_action(signal, &action, &old) < 0 ? SIG_ERR : old.sa_handler;
+}
+
+// Faults on a BAR come as SIGSEGV: it cannot be blocked in a run.
+const sigset_t* without_faults(const sigset_t* mask, sigset_t* copy) {
+  if (mask == nullptr || run_dir[0] == '\0' || inside()) return mask;
+  *copy = *mask;
+  constexpr int kFaults[] = {SIGSEGV, SIGBUS, SIGILL};
+  for (const int fault : kFaults) sigdelset(copy, fault);
+  return copy;
+}
+
+int set_mask(int how, const sigset_t* mask, sigset_t* old) {
+  sigset_t copy;
+  const sigset_t* wanted = how == SIG_UNBLOCK ? mask : without_faults(mask, &copy);
+  static constexpr long kKernelMaskBytes = 8;
+  return static_cast<int>(-raw(SYS_rt_sigprocmask, how, word(wanted), word(old), kKernelMaskBytes));
+}
+
+void flush_engine() {
+  if (inside()) return;
+  if (const SoftiommuEngine* e = engine()) {
+    const Scope scope;
+    e->flush();
+  }
+}
+
+struct EngineThread {
+  void* (*run)(void*);
+  void* argument;
+};
+
+void* run_inside(void* started) {
+  const EngineThread thread = *static_cast<EngineThread*>(started);
+  free(started);
+  this_thread.inside = 1;
+  return thread.run(thread.argument);
+}
+
+}  // namespace
+}  // namespace softiommu::shim
+
+using namespace softiommu::shim;
+
+SHIM_EXPORT int sigaction(int signal, const struct sigaction* action, struct sigaction* old) {
+  return set_action(signal, action, old);
+}
+SHIM_EXPORT sighandler_t signal(int number, sighandler_t handler) { return set_handler(number, handler, SA_RESTART); }
+SHIM_EXPORT sighandler_t bsd_signal(int number, sighandler_t handler) {
+  return set_handler(number, handler, SA_RESTART);
+}
+SHIM_EXPORT sighandler_t ssignal(int number, sighandler_t handler) { return set_handler(number, handler, SA_RESTART); }
+SHIM_EXPORT sighandler_t __sysv_signal(int number, sighandler_t handler) {
+  return set_handler(number, handler, static_cast<int>(SA_RESETHAND | SA_NODEFER));
+}
+
+SHIM_EXPORT int pthread_sigmask(int how, const sigset_t* mask, sigset_t* old) { return set_mask(how, mask, old); }
+SHIM_EXPORT int sigprocmask(int how, const sigset_t* mask, sigset_t* old) {
+  const int error = set_mask(how, mask, old);
+  if (error != 0) errno = error;
+  return error != 0 ? -1 : 0;
+}
+
+// Threads that the engine starts are the engine's: nothing they call is redirected.
+SHIM_EXPORT int pthread_create(pthread_t* thread, const pthread_attr_t* attributes, void* (*run)(void*),
+                               void* argument) {
+  using Create = int(pthread_t*, const pthread_attr_t*, void* (*)(void*), void*);
+  static Create* libc;
+  if (!inside()) return next(libc, "pthread_create")(thread, attributes, run, argument);
+  auto* started = static_cast<EngineThread*>(malloc(sizeof(EngineThread)));
+  if (started == nullptr) return EAGAIN;
+  *started = {run, argument};
+  const int result = next(libc, "pthread_create")(thread, attributes, run_inside, started);
+  if (result != 0) free(started);
+  return result;
+}
+
+// A child of vfork shares our memory: its closes would take the parent's handles out of the table. fork is allowed
+// instead.
+SHIM_EXPORT pid_t vfork(void) { return fork(); }
+SHIM_EXPORT pid_t __vfork(void) { return fork(); }
+
+SHIM_EXPORT void _exit(int status) {
+  flush_engine();
+  for (;;) raw(SYS_exit_group, status);
+}
+SHIM_EXPORT void _Exit(int status) { _exit(status); }
+
+SHIM_EXPORT int execve(const char* path, char* const arguments[], char* const environment[]) {
+  flush_engine();
+  return int_answer(raw(SYS_execve, word(path), word(arguments), word(environment)));
+}
+SHIM_EXPORT int execv(const char* path, char* const arguments[]) { return execve(path, arguments, environ); }
+SHIM_EXPORT int execvp(const char* file, char* const arguments[]) {
+  static int (*libc)(const char*, char* const[]);
+  flush_engine();
+  return next(libc, "execvp")(file, arguments);
+}
+SHIM_EXPORT int execvpe(const char* file, char* const arguments[], char* const environment[]) {
+  static int (*libc)(const char*, char* const[], char* const[]);
+  flush_engine();
+  return next(libc, "execvpe")(file, arguments, environment);
+}
+
+// Programs that make system calls by number (seldom for our files): the calls that matter are sent the usual way.
+SHIM_EXPORT long syscall(long number, ...) {
+  va_list list;
+  va_start(list, number);
+  long a[6];
+  for (long& argument : a) argument = va_arg(list, long);
+  va_end(list);
+  if (run_dir[0] != '\0' && !inside()) {
+    switch (number) {
+      case SYS_ioctl: {
+        if (owned(static_cast<int>(a[0]))) {
+          return answer(in_engine([&](const SoftiommuEngine& e) {
+            return e.ioctl(static_cast<int>(a[0]), static_cast<unsigned long>(a[1]), static_cast<unsigned long>(a[2]));
+          }));
+        }
+        break;
+      }
+      case SYS_close:
+        return close(static_cast<int>(a[0]));
+      case SYS_read:
+        return read(static_cast<int>(a[0]), reinterpret_cast<void*>(a[1]), static_cast<size_t>(a[2]));
+      case SYS_write:
+        return write(static_cast<int>(a[0]), reinterpret_cast<const void*>(a[1]), static_cast<size_t>(a[2]));
+      case SYS_pread64:
+        return pread(static_cast<int>(a[0]), reinterpret_cast<void*>(a[1]), static_cast<size_t>(a[2]), a[3]);
+      case SYS_pwrite64:
+        return pwrite(static_cast<int>(a[0]), reinterpret_cast<const void*>(a[1]), static_cast<size_t>(a[2]), a[3]);
+      case SYS_mmap:
+        return reinterpret_cast<long>(mmap(reinterpret_cast<void*>(a[0]), static_cast<size_t>(a[1]),
+                                           static_cast<int>(a[2]), static_cast<int>(a[3]), static_cast<int>(a[4]),
+                                           a[5]));
+      case SYS_munmap:
+        return munmap(reinterpret_cast<void*>(a[0]), static_cast<size_t>(a[1]));
+      case SYS_mremap:
+        return reinterpret_cast<long>(mremap(reinterpret_cast<void*>(a[0]), static_cast<size_t>(a[1]),
+                                             static_cast<size_t>(a[2]), static_cast<int>(a[3]),
+                                             reinterpret_cast<void*>(a[4])));
+      case SYS_madvise:
+        return madvise(reinterpret_cast<void*>(a[0]), static_cast<size_t>(a[1]), static_cast<int>(a[2]));
+      case SYS_exit_group:
+        flush_engine();
+        break;
+      default:
+        break;
+    }
+  }
+  return answer(raw(number, a[0], a[1], a[2], a[3], a[4], a[5]));
+}

@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The shim's own parts: state, raw system calls, the scope of an engine call, path redirection.
+//
+// The shim is preloaded into every program of a run, also into those that never touch a device: no libstdc++, no
+// constructor but one getenv, and a call that is not ours costs a bit test.
+#pragma once
+
+#include <errno.h>
+#include <limits.h>
+#include <stdint.h>
+#include <sys/syscall.h>
+
+#include "launch/engine_abi.h"
+
+#define SHIM_EXPORT extern "C" __attribute__((visibility("default")))
+
+namespace softiommu::shim {
+
+// The kernel's answer, errno not involved.
+inline long raw(long number, long a = 0, long b = 0, long c = 0, long d = 0, long e = 0, long f = 0) {
+#if defined(__x86_64__)
+  long result;
+  register long r10 __asm__("r10") = d;
+  register long r8 __asm__("r8") = e;
+  register long r9 __asm__("r9") = f;
+  __asm__ volatile("syscall"
+                   : "=a"(result)
+                   : "a"(number), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
+                   : "rcx", "r11", "memory");
+  return result;
+#else
+#error "raw system calls are written for x86-64"
+#endif
+}
+
+template <typename T>
+long word(T* pointer) {
+  return reinterpret_cast<long>(pointer);
+}
+
+// A kernel-style answer as libc gives it.
+inline long answer(long result) {
+  if (result >= 0 || result < -4095) return result;
+  errno = static_cast<int>(-result);
+  return -1;
+}
+inline int int_answer(long result) { return static_cast<int>(answer(result)); }
+
+extern thread_local SoftiommuThread this_thread __attribute__((tls_model("initial-exec")));
+extern uint64_t owned_bits[SOFTIOMMU_MAX_DESCRIPTORS / 64];
+extern uint64_t hidden_bits[SOFTIOMMU_MAX_DESCRIPTORS / 64];
+extern const SoftiommuEngine* loaded_engine;  // nullptr until the first open of one of our files
+
+inline const SoftiommuEngine* engine() { return __atomic_load_n(&loaded_engine, __ATOMIC_ACQUIRE); }
+// Loads it at the first call. nullptr: it cannot be loaded (said on standard error once).
+const SoftiommuEngine* load_engine();
+
+inline bool bit(const uint64_t* bits, int fd) {
+  return static_cast<unsigned>(fd) < SOFTIOMMU_MAX_DESCRIPTORS &&
+         (__atomic_load_n(&bits[fd / 64], __ATOMIC_RELAXED) >> (fd % 64) & 1) != 0;
+}
+inline bool inside() { return this_thread.inside != 0; }
+// Is this descriptor one of ours, asked by the program?
+inline bool owned(int fd) { return bit(owned_bits, fd) && !inside(); }
+inline bool hidden(int fd) { return bit(hidden_bits, fd) && !inside(); }
+
+// The thread is in the engine as long as this lives. errno is as before afterwards.
+class Scope {
+ public:
+  Scope() : errno_(errno) { ++this_thread.inside; }
+  ~Scope() {
+    if (--this_thread.inside == 0 && this_thread.postponed != 0) [[unlikely]] {
+      if (const auto* e = engine()) e->leave();
+    }
+    errno = errno_;
+  }
+  Scope(const Scope&) = delete;
+  Scope& operator=(const Scope&) = delete;
+
+ private:
+  int errno_;
+};
+
+template <typename Call>
+long in_engine(Call&& call) {
+  const Scope scope;
+  return call(*engine());
+}
+
+// libc's own function of this name, looked up once.
+void* next_symbol(const char* name);
+template <typename Function>
+Function* next(Function*& cache, const char* name) {
+  Function* found = __atomic_load_n(&cache, __ATOMIC_ACQUIRE);
+  if (found == nullptr) {
+    found = reinterpret_cast<Function*>(next_symbol(name));
+    __atomic_store_n(&cache, found, __ATOMIC_RELEASE);
+  }
+  return found;
+}
+
+// Paths (paths.cpp) -----------------------------------------------------------------------------------------------
+
+extern char run_dir[PATH_MAX];  // "" outside a run: then the shim does nothing
+extern bool redirecting;        // paths are rewritten (--view redirect)
+
+// The path to use for `path` as seen from `dirfd`; `buffer` holds it if it differs.
+struct Redirected {
+  const char* path;
+  bool changed;
+};
+Redirected redirect(int dirfd, const char* path, char (&buffer)[PATH_MAX]);
+// "/dev/vfio/..." or "/dev/iommu" if the path names one of our device files, else nullptr.
+const char* device_file(int dirfd, const char* path, char (&buffer)[PATH_MAX]);
+// Takes the view's folder off the front of a NUL-terminated path, in place.
+void show(char* path);
+// The same for `bytes` characters without a terminator; the new length.
+long show(char* text, long bytes);
+// N if `path` (seen from dirfd) is /proc/self/fd/N and N is ours, else -1.
+int own_descriptor_link(int dirfd, const char* path);
+bool starts_with(const char* text, const char* prefix);
+
+}  // namespace softiommu::shim

@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The shim's state, and loading the engine at the first open of one of our files.
+#include <dlfcn.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "launch/shim/shim.h"
+
+namespace softiommu::shim {
+
+thread_local SoftiommuThread this_thread __attribute__((tls_model("initial-exec")));
+uint64_t owned_bits[SOFTIOMMU_MAX_DESCRIPTORS / 64];
+uint64_t hidden_bits[SOFTIOMMU_MAX_DESCRIPTORS / 64];
+const SoftiommuEngine* loaded_engine = nullptr;
+char run_dir[PATH_MAX];
+bool redirecting = false;
+
+namespace {
+
+SoftiommuThread* thread_record() { return &this_thread; }
+
+const SoftiommuShim services = {SOFTIOMMU_ABI_VERSION, owned_bits, hidden_bits, thread_record, run_dir};
+
+__attribute__((constructor)) void read_environment() {
+  const char* dir = getenv("SOFTIOMMU_RUN");
+  if (dir == nullptr || strlen(dir) >= sizeof run_dir) return;
+  strcpy(run_dir, dir);
+  redirecting = getenv("SOFTIOMMU_VIEW_IS_REAL") == nullptr;
+}
+
+void complain(const char* text) {
+  raw(SYS_write, 2, word("softiommu: "), 11);
+  raw(SYS_write, 2, word(text), static_cast<long>(strlen(text)));
+  raw(SYS_write, 2, word("\n"), 1);
+}
+
+// The engine lies beside the shim.
+bool engine_path(char (&path)[PATH_MAX]) {
+  Dl_info info;
+  if (dladdr(reinterpret_cast<void*>(&read_environment), &info) == 0 || info.dli_fname == nullptr) return false;
+  const char* slash = strrchr(info.dli_fname, '/');
+  static constexpr char kName[] = "libsoftiommu-engine.so";
+  const size_t folder = slash == nullptr ? 0 : static_cast<size_t>(slash + 1 - info.dli_fname);
+  if (folder + sizeof kName > sizeof path) return false;
+  memcpy(path, info.dli_fname, folder);
+  memcpy(path + folder, kName, sizeof kName);
+  return true;
+}
+
+const SoftiommuEngine* load() {
+  const Scope scope;
+  char path[PATH_MAX];
+  if (!engine_path(path)) return nullptr;
+  void* library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+  if (library == nullptr) {
+    complain(dlerror());
+    return nullptr;
+  }
+  auto entry = reinterpret_cast<SoftiommuEngineEntry>(dlsym(library, SOFTIOMMU_ENGINE_ENTRY));
+  const SoftiommuEngine* made = entry == nullptr ? nullptr : entry(&services);
+  if (made == nullptr || made->version != SOFTIOMMU_ABI_VERSION) {
+    complain("the engine does not belong to this shim");
+    return nullptr;
+  }
+  return made;
+}
+
+}  // namespace
+
+void* next_symbol(const char* name) {
+  const int saved = errno;
+  void* found = dlsym(RTLD_NEXT, name);
+  errno = saved;
+  return found;
+}
+
+const SoftiommuEngine* load_engine() {
+  enum : int { kUntried, kLoading, kTried };
+  static int state = kUntried;
+  int expected = kUntried;
+  if (__atomic_compare_exchange_n(&state, &expected, kLoading, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) {
+    __atomic_store_n(&loaded_engine, load(), __ATOMIC_RELEASE);
+    __atomic_store_n(&state, kTried, __ATOMIC_RELEASE);
+  }
+  while (__atomic_load_n(&state, __ATOMIC_ACQUIRE) != kTried) sched_yield();
+  return engine();
+}
+
+}  // namespace softiommu::shim

@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The memory that an emulated instruction sees: device registers where a BAR is mapped, plain memory elsewhere.
+//
+// Accesses of other sizes and alignments are split into the largest naturally aligned pieces, as a bridge does.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "launch/trap/regions.h"
+
+namespace softiommu::launch {
+
+class Bus {
+ public:
+  explicit Bus(const TrapRegions& regions) : reader_(regions) {}
+
+  // False: fault() says what the program gets.
+  bool read(std::uintptr_t from, void* to, std::size_t bytes);
+  bool write(std::uintptr_t to, const void* from, std::size_t bytes);
+
+  struct Fault {
+    int signal = 0;  // SIGSEGV or SIGBUS
+    int code = 0;
+    std::uintptr_t address = 0;
+  };
+  const Fault& fault() const { return fault_; }
+
+ private:
+  const TrapRegion* device_at(std::uintptr_t address, bool write);
+  TrapRegions::Reader reader_;
+  Fault fault_;
+};
+
+}  // namespace softiommu::launch

@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// What a SIGSEGV or SIGBUS means: an access to a mapped BAR, a guarded copy that hit a hole, or the program's own
+// fault.
+#pragma once
+
+#include <signal.h>
+#include <ucontext.h>
+
+#include "launch/trap/regions.h"
+
+namespace softiommu::launch {
+
+// True: the fault was ours and the thread goes on. False: it is the program's; `info` says what it shall see, which
+// for a BAR whose memory decode is off is SIGBUS. Takes no lock and allocates nothing.
+bool handle_fault(const TrapRegions& regions, int signal, siginfo_t* info, ucontext_t* context);
+
+}  // namespace softiommu::launch

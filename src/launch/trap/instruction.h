@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// One memory instruction, decoded to what the emulation needs, and a cache of them by address.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+
+namespace softiommu::launch {
+
+enum class Operation : std::uint8_t {
+  load,   // reg <- memory, zero- or sign-extended
+  store,  // memory <- reg or immediate
+  load_swapped,
+  store_swapped,  // MOVBE
+  add,
+  bit_or,
+  adc,
+  sbb,
+  bit_and,
+  sub,
+  bit_xor,
+  compare,
+  test,
+  increment,
+  decrement,
+  negate,
+  invert,
+  exchange,
+  exchange_add,
+  compare_exchange,
+  bit_test,
+  bit_set,
+  bit_reset,
+  bit_complement,
+  push,
+  pop,
+  string_move,
+  string_store,
+  string_load,
+  set_if,
+  load_if,
+  vector_load,
+  vector_store,    // mem_bytes at vector_offset of the register
+  direct_store64,  // MOVDIR64B
+  nothing,         // cache-line hints: no access to a device's registers
+};
+
+struct Address {
+  static constexpr std::uint8_t kNone = 0xff, kRip = 0xfe;
+  std::uint8_t base = kNone, index = kNone, scale = 1;
+  bool fs = false, gs = false, narrow = false;  // narrow: 32-bit address size
+  std::int32_t displacement = 0;
+};
+
+struct Instruction {
+  Operation operation = Operation::nothing;
+  std::uint8_t length = 0;
+  std::uint8_t mem_bytes = 0;  // of one access (of the whole vector)
+  std::uint8_t reg_bytes = 0;
+  std::uint8_t reg = 0;  // general or vector register
+  bool reg_high = false;
+  bool has_reg = false;  // else the immediate is the operand
+  bool mem_is_destination = false;
+  bool sign_extend = false;
+  bool repeat = false;
+  bool zero_rest = false;      // VEX or EVEX vector load
+  std::uint8_t condition = 0;  // of set_if and load_if: the opcode's low four bits
+  std::uint8_t vector_offset = 0;
+  std::uint8_t mask = 0;  // opmask register, 0: none
+  bool mask_zeroes = false;
+  std::uint8_t element_bytes = 0;
+  Address address;
+  std::int64_t immediate = 0;
+};
+
+// nullopt: not an instruction that can be emulated.
+std::optional<Instruction> decode(std::span<const std::uint8_t> code);
+// Decoded before, at this address and with the same bytes? For fault handlers: lock-free, allocates nothing.
+std::optional<Instruction> decode_cached(std::uint64_t rip, std::span<const std::uint8_t> code);
+
+}  // namespace softiommu::launch

@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "launch/trap/regions.h"
+
+#include <sched.h>
+
+#include <algorithm>
+
+namespace softiommu::launch {
+namespace {
+
+const TrapRegion* find_in(const std::vector<TrapRegion>& table, std::uintptr_t address) {
+  const auto after = std::upper_bound(table.begin(), table.end(), address,
+                                      [](std::uintptr_t a, const TrapRegion& r) { return a < r.first; });
+  if (after == table.begin()) return nullptr;
+  const TrapRegion& candidate = *std::prev(after);
+  return address <= candidate.last ? &candidate : nullptr;
+}
+
+}  // namespace
+
+TrapRegions::TrapRegions() : table_(new Table) {}
+TrapRegions::~TrapRegions() { delete table_.load(); }
+
+void TrapRegions::publish(std::unique_ptr<Table> table) {
+  const std::unique_ptr<const Table> old(table_.exchange(table.release(), std::memory_order_seq_cst));
+  while (readers_.load(std::memory_order_seq_cst) != 0) sched_yield();
+}
+
+Result<> TrapRegions::add(TrapRegion region) {
+  return without_throwing([&]() -> Result<> {
+    const MutexLock lock(writers_);
+    auto table = std::make_unique<Table>(*table_.load());
+    const auto place = std::upper_bound(table->begin(), table->end(), region.first,
+                                        [](std::uintptr_t a, const TrapRegion& r) { return a < r.first; });
+    table->insert(place, std::move(region));
+    publish(std::move(table));
+    return {};
+  });
+}
+
+bool TrapRegions::remove(std::uintptr_t first, std::uintptr_t last) {
+  if (!overlaps(first, last)) return false;
+  const auto done = without_throwing([&]() -> Result<> {
+    const MutexLock lock(writers_);
+    auto table = std::make_unique<Table>();
+    for (const TrapRegion& region : *table_.load()) {
+      if (region.last < first || region.first > last) {
+        table->push_back(region);
+        continue;
+      }
+      if (region.first < first) {
+        table->push_back(region);
+        table->back().last = first - 1;
+      }
+      if (region.last > last) {
+        table->push_back(region);
+        table->back().first = last + 1;
+        table->back().offset += last + 1 - region.first;
+      }
+    }
+    publish(std::move(table));
+    return {};
+  });
+  return done.has_value();
+}
+
+bool TrapRegions::overlaps(std::uintptr_t first, std::uintptr_t last) const {
+  readers_.fetch_add(1, std::memory_order_seq_cst);
+  bool found = false;
+  for (const TrapRegion& region : *table_.load(std::memory_order_seq_cst)) {
+    found = found || (region.first <= last && first <= region.last);
+  }
+  readers_.fetch_sub(1, std::memory_order_release);
+  return found;
+}
+
+void TrapRegions::forget_all() {
+  readers_.store(0);
+  writers_.reset();
+  table_.store(new Table);  // the parent's regions are not released: their files are not this process's
+}
+
+TrapRegions::Reader::Reader(const TrapRegions& regions) : regions_(regions) {
+  regions_.readers_.fetch_add(1, std::memory_order_seq_cst);
+  table_ = regions_.table_.load(std::memory_order_seq_cst);
+}
+TrapRegions::Reader::~Reader() { regions_.readers_.fetch_sub(1, std::memory_order_release); }
+
+const TrapRegion* TrapRegions::Reader::find(std::uintptr_t address) const { return find_in(*table_, address); }
+
+}  // namespace softiommu::launch

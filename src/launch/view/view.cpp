@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "launch/view/view.h"
+
+#include "launch/run_options.h"
+#include "launch/view/tree.h"
+
+namespace softiommu::launch {
+namespace {
+
+void add_modules(Tree& tree, const ViewOptions& options) {
+  const struct {
+    const char *path, *text;
+  } files[] = {
+      {"vfio/parameters/enable_unsafe_noiommu_mode", "N\n"},
+      {"vfio/initstate", "live\n"},
+      {"vfio_pci/initstate", "live\n"},
+      {"vfio_pci/parameters/disable_idle_d3", "N\n"},
+      {"vfio_pci/parameters/disable_denylist", "N\n"},
+      {"vfio_pci/parameters/enable_sriov", "N\n"},
+      {"vfio_pci/parameters/nointxmask", "N\n"},
+      {"vfio_pci_core/initstate", "live\n"},
+      {"vfio_iommu_type1/initstate", "live\n"},
+      {"vfio_iommu_type1/parameters/allow_unsafe_interrupts", options.allow_unsafe_interrupts ? "Y\n" : "N\n"},
+      {"vfio_iommu_type1/parameters/disable_hugepages", "N\n"},
+      {"vfio_iommu_type1/parameters/dma_entry_limit", "65535\n"},
+  };
+  for (const auto& file : files) tree.file("sys/module/" + std::string(file.path), file.text);
+}
+
+}  // namespace
+
+Result<> write_view(const std::string& root, System& system, const ViewOptions& options) {
+  Tree tree(root);
+  add_modules(tree, options);
+  for (const char* folder : {"sys/bus/pci/slots", "sys/bus/pci/devices", "sys/class/iommu", "sys/class/vfio"}) {
+    tree.folder(folder);
+  }
+  add_pci(tree, system);
+  add_iommus(tree, system);
+  add_groups(tree, system);
+  return tree.result();
+}
+
+}  // namespace softiommu::launch

@@ -1,0 +1,66 @@
+#!/bin/sh
+# SPDX-License-Identifier: BSD-3-Clause
+# The command's promises: exit statuses, messages, nothing left behind. cli_test.sh SOFTIOMMU MACHINES
+set -u
+softiommu=$1
+machines=$2
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+export TMPDIR="$work"
+unset XDG_RUNTIME_DIR
+failed=0
+
+expect() {  # expect STATUS WHAT COMMAND...
+  wanted=$1 what=$2
+  shift 2
+  "$@" >"$work.out" 2>"$work.err"
+  got=$?
+  if [ "$got" != "$wanted" ]; then
+    echo "FAILED: $what: status $got, not $wanted: $*"
+    sed 's/^/  /' "$work.err"
+    failed=1
+  fi
+}
+says() {  # says TEXT: on standard error or output of the last command
+  grep -qF -- "$1" "$work.out" "$work.err" || { echo "FAILED: no '$1' in the answer"; failed=1; }
+}
+
+expect 0 "a program that succeeds" "$softiommu" run -- true
+expect 7 "the program's own status" "$softiommu" run -- sh -c 'exit 7'
+expect 7 "without the dashes" "$softiommu" run sh -c 'exit 7'
+expect 143 "a program that a signal ended" "$softiommu" run -- sh -c 'kill -TERM $$'
+expect 127 "a program that is not there" "$softiommu" run no-such-program
+expect 126 "a program that cannot be executed" "$softiommu" run /etc/passwd
+expect 2 "a run of nothing" "$softiommu" run
+expect 2 "an unknown option" "$softiommu" run --no-such-option -- true
+expect 2 "a limit that is no size" "$softiommu" run --memlock lots -- true
+expect 2 "a folder as machine file" "$softiommu" run --machine "$work" -- true
+says "Is a directory"
+expect 2 "an endless machine file" "$softiommu" run --machine /dev/zero -- true
+expect 2 "a trace that cannot be written" "$softiommu" run --trace "$work/none/trace" -- true
+expect 0 "a trace of a program without devices" "$softiommu" run --trace "$work/trace" -- true
+grep -q traceEvents "$work/trace" || { echo "FAILED: no trace was written"; failed=1; }
+expect 0 "the version" "$softiommu" --version
+says "softiommu "
+
+printf 'name = "x"\nnonsense = 1\n' >"$work/bad.toml"
+expect 2 "a machine file that is not valid" "$softiommu" run --machine "$work/bad.toml" -- true
+says "bad.toml:1:"
+expect 2 "a machine file that is not there" "$softiommu" show --machine "$work/none.toml"
+
+expect 0 "the default machine" "$softiommu" show
+says "8086:2021"
+says "/dev/vfio/0"
+for machine in "$machines"/*.toml; do
+  expect 0 "$machine" "$softiommu" show --machine "$machine"
+done
+
+expect 0 "the view" "$softiommu" run -- sh -c 'cat /sys/bus/pci/devices/0000:00:04.0/vendor; ls /dev/vfio'
+says "0x8086"
+expect 0 "groups name their devices" "$softiommu" run -- sh -c 'test -L /sys/kernel/iommu_groups/0/devices/0000:00:04.0'
+expect 0 "arguments of the program stay its own" "$softiommu" run -- sh -c 'test "$1" = --machine' sh --machine
+
+left=$(ls "$work" | grep -c '^softiommu-')
+[ "$left" = 0 ] || { echo "FAILED: $left run folders are left"; failed=1; }
+rm -f "$work.out" "$work.err"
+exit $failed

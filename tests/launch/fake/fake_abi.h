@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// What the fake world's file understands.
+#pragma once
+
+enum FakeCommand : unsigned {
+  kFakeEcho = 0x3b00,
+  kFakeReleased,
+  kFakeAccesses,
+  kFakeEnable,
+  kFakeCopy,
+  kFakePinnable,
+  kFakeEventfd,
+  kFakeInstall,
+};
+inline constexpr unsigned long kFakeBarBytes = 64 * 1024;

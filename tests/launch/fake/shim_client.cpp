@@ -1,0 +1,461 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// A program as the shim sees it: each test uses plain system interfaces and knows nothing of softiommu but the
+// fake file's ioctls.
+#include <dirent.h>
+#include <fcntl.h>
+#include <glob.h>
+#include <gtest/gtest.h>
+#include <poll.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <sys/time.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <climits>
+#include <cstring>
+#include <fstream>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "fake_abi.h"
+
+namespace {
+
+constexpr const char* kFile = "/dev/vfio/vfio";
+constexpr const char* kDevice = "/sys/bus/pci/devices/0000:00:02.0";
+
+std::string link_of(const std::string& path) {
+  char text[PATH_MAX];
+  const ssize_t n = ::readlink(path.c_str(), text, sizeof text);
+  return n < 0 ? std::string("error ") + std::strerror(errno) : std::string(text, static_cast<std::size_t>(n));
+}
+std::string link_of_descriptor(int fd) { return link_of("/proc/self/fd/" + std::to_string(fd)); }
+
+class Handle : public testing::Test {
+ protected:
+  void SetUp() override { ASSERT_GE(fd_, 0) << std::strerror(errno); }
+  ~Handle() override { ::close(fd_); }
+  long released() { return ::ioctl(fd_, kFakeReleased); }
+  int fd_ = ::open(kFile, O_RDWR);
+};
+
+TEST_F(Handle, AnswersIoctls) {
+  EXPECT_EQ(::ioctl(fd_, kFakeEcho, 1234), 1234);
+  EXPECT_EQ(::ioctl(fd_, 0x1), -1);
+  EXPECT_EQ(errno, ENOTTY);
+}
+
+TEST_F(Handle, LeavesErrnoUntouchedOnSuccess) {
+  errno = EXDEV;
+  ::ioctl(fd_, kFakeEcho, 1);
+  ::close(::open(kFile, O_RDWR));
+  EXPECT_EQ(errno, EXDEV);
+}
+
+TEST_F(Handle, IsACharacterDevice) {
+  struct stat by_fd, by_path;
+  ASSERT_EQ(::fstat(fd_, &by_fd), 0);
+  ASSERT_EQ(::stat(kFile, &by_path), 0);
+  EXPECT_TRUE(S_ISCHR(by_fd.st_mode));
+  EXPECT_TRUE(S_ISCHR(by_path.st_mode));
+  EXPECT_EQ(by_fd.st_rdev, makedev(10, 196));
+  EXPECT_EQ(by_path.st_rdev, by_fd.st_rdev);
+}
+
+TEST_F(Handle, StatxSaysTheSame) {
+  struct statx x;
+  ASSERT_EQ(::statx(fd_, "", AT_EMPTY_PATH, STATX_ALL, &x), 0);
+  EXPECT_TRUE(S_ISCHR(x.stx_mode));
+  ASSERT_EQ(::statx(AT_FDCWD, "/dev/vfio/7", 0, STATX_ALL, &x), 0);
+  EXPECT_EQ(x.stx_rdev_major, 511u);
+  EXPECT_EQ(x.stx_rdev_minor, 7u);
+}
+
+TEST_F(Handle, ShowsItsPathUnderProc) { EXPECT_EQ(link_of_descriptor(fd_), kFile); }
+
+TEST_F(Handle, IsAlwaysReady) {
+  pollfd ask = {fd_, POLLIN | POLLOUT, 0};
+  EXPECT_EQ(::poll(&ask, 1, -1), 1);
+  EXPECT_EQ(ask.revents, POLLIN | POLLOUT);
+}
+
+TEST_F(Handle, CannotBeAddedToAnEpoll) {
+  const int ep = ::epoll_create1(0);
+  epoll_event event = {};
+  EXPECT_EQ(::epoll_ctl(ep, EPOLL_CTL_ADD, fd_, &event), -1);
+  EXPECT_EQ(errno, EPERM);
+  ::close(ep);
+}
+
+TEST_F(Handle, IsReleasedWithItsLastDuplicate) {
+  const int other = ::open(kFile, O_RDWR);
+  const long before = released();
+  const int copy = ::dup(other), third = ::fcntl(other, F_DUPFD_CLOEXEC, 100);
+  EXPECT_GE(third, 100);
+  ::close(other);
+  ::close(copy);
+  EXPECT_EQ(::ioctl(third, kFakeEcho, 5), 5);
+  EXPECT_EQ(released(), before);
+  ::close(third);
+  EXPECT_EQ(released(), before + 1);
+}
+
+TEST_F(Handle, IsReleasedWhenReplacedByDup2) {
+  const int other = ::open(kFile, O_RDWR), null = ::open("/dev/null", O_RDONLY);
+  const long before = released();
+  ASSERT_EQ(::dup2(null, other), other);
+  EXPECT_EQ(released(), before + 1);
+  EXPECT_EQ(link_of_descriptor(other), "/dev/null");
+  ::close(other);
+  ::close(null);
+}
+
+TEST_F(Handle, AClosedDescriptorIsBad) {
+  const int other = ::open(kFile, O_RDWR);
+  ::close(other);
+  EXPECT_EQ(::ioctl(other, kFakeEcho, 1), -1);
+  EXPECT_EQ(errno, EBADF);
+}
+
+TEST_F(Handle, LivesOnInAChildUntilItClosesIt) {
+  const int other = ::open(kFile, O_RDWR);
+  const long before = released();
+  int hold[2];
+  ASSERT_EQ(::pipe(hold), 0);
+  const pid_t child = ::fork();
+  if (child == 0) {
+    char byte;
+    ::close(hold[1]);
+    [[maybe_unused]] const ssize_t n = ::read(hold[0], &byte, 1);
+    _exit(0);
+  }
+  ::close(other);
+  EXPECT_EQ(released(), before);
+  ::close(hold[1]);
+  ::close(hold[0]);
+  ::waitpid(child, nullptr, 0);
+  for (int i = 0; i < 500 && released() == before; ++i) ::usleep(10'000);
+  EXPECT_EQ(released(), before + 1);
+}
+
+TEST_F(Handle, AnInheritedOneIsNotServedInTheChild) {
+  const pid_t child = ::fork();
+  if (child == 0) _exit(::ioctl(fd_, kFakeEcho, 1) == -1 && errno == ENODEV ? 0 : 1);
+  int status = -1;
+  ::waitpid(child, &status, 0);
+  EXPECT_EQ(status, 0);
+}
+
+TEST_F(Handle, AChildMayOpenItsOwn) {
+  const pid_t child = ::fork();
+  if (child == 0) _exit(::ioctl(::open(kFile, O_RDWR), kFakeEcho, 9) == 9 ? 0 : 1);
+  int status = -1;
+  ::waitpid(child, &status, 0);
+  EXPECT_EQ(status, 0);
+}
+
+TEST_F(Handle, CloseRangeClosesItAndNothingOfTheEngine) {
+  const int other = ::open(kFile, O_RDWR);
+  const long before = released();
+  ASSERT_EQ(::close_range(static_cast<unsigned>(other), ~0u, 0), 0);
+  EXPECT_EQ(released(), before + 1);
+  EXPECT_EQ(::ioctl(fd_, kFakeEcho, 3), 3);
+  const int again = ::open(kFile, O_RDWR);
+  EXPECT_GE(again, 0);
+  ::close(again);
+}
+
+TEST_F(Handle, ACloseLoopDoesNotReachTheEngine) {
+  for (int fd = fd_ + 1; fd < 2000; ++fd) ::close(fd);
+  EXPECT_EQ(::ioctl(fd_, kFakeEcho, 3), 3);
+}
+
+TEST_F(Handle, ReadsAtAnOffset) {
+  unsigned char bytes[4];
+  ASSERT_EQ(::pread(fd_, bytes, 4, 16), 4);
+  EXPECT_EQ(bytes[3], 19);
+  ASSERT_EQ(::read(fd_, bytes, 4), 4);
+  ASSERT_EQ(::read(fd_, bytes, 4), 4);
+  EXPECT_EQ(bytes[0], 4);
+  EXPECT_EQ(::lseek(fd_, 0, SEEK_SET), -1);
+  EXPECT_EQ(errno, ESPIPE);
+}
+
+TEST_F(Handle, ABadPointerIsEfault) {
+  EXPECT_EQ(::ioctl(fd_, kFakeCopy, 8), -1);
+  EXPECT_EQ(errno, EFAULT);
+  void* volatile nowhere = reinterpret_cast<void*>(8);
+  EXPECT_EQ(::pread(fd_, nowhere, 4, 0), -1);
+  EXPECT_EQ(errno, EFAULT);
+}
+
+TEST_F(Handle, SeesWhatMemoryCanBePinned) {
+  void* page = ::mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  EXPECT_EQ(::ioctl(fd_, kFakePinnable, page), 0);
+  ::mprotect(page, 4096, PROT_READ);
+  EXPECT_EQ(::ioctl(fd_, kFakePinnable, page), -1);
+  ::munmap(page, 4096);
+  EXPECT_EQ(::ioctl(fd_, kFakePinnable, page), -1);
+  EXPECT_EQ(errno, EFAULT);
+}
+
+TEST_F(Handle, TakesEventfdsAndNothingElse) {
+  const int event = ::eventfd(0, 0);
+  EXPECT_GE(::ioctl(fd_, kFakeEventfd, event), 0);
+  EXPECT_EQ(::ioctl(fd_, kFakeEventfd, 0), -1);
+  EXPECT_EQ(errno, EINVAL);
+  EXPECT_EQ(::ioctl(fd_, kFakeEventfd, 999), -1);
+  EXPECT_EQ(errno, EBADF);
+  ::close(event);
+}
+
+TEST(FirstOpen, WorksFromSeveralThreadsAtOnce) {
+  std::atomic<int> good{0};
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 4; ++i) {
+    threads.emplace_back([&] {
+      for (int n = 0; n < 200; ++n) {
+        const int fd = ::open(kFile, O_RDWR);
+        good += ::ioctl(fd, kFakeEcho, 1) == 1;
+        ::close(fd);
+      }
+    });
+  }
+  for (auto& thread : threads) thread.join();
+  EXPECT_EQ(good, 800);
+}
+
+TEST_F(Handle, SurvivesRacesOfCloseAndIoctl) {
+  std::atomic<int> shared{-1};
+  std::atomic<bool> stop{false};
+  std::thread caller([&] {
+    while (!stop) {
+      const int fd = shared.load();
+      const int got = ::ioctl(fd, kFakeEcho, 7);
+      if (got != 7 && errno != EBADF && errno != ENOTTY) ADD_FAILURE() << std::strerror(errno);
+    }
+  });
+  for (int i = 0; i < 3000; ++i) {
+    const int fd = ::open(kFile, O_RDWR);
+    shared = fd;
+    ::close(fd);
+  }
+  stop = true;
+  caller.join();
+}
+
+class Bar : public Handle {
+ protected:
+  void SetUp() override {
+    Handle::SetUp();
+    map_ = ::mmap(nullptr, kFakeBarBytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd_, 0);
+    ASSERT_NE(map_, MAP_FAILED);
+    words_ = static_cast<volatile std::uint32_t*>(map_);
+  }
+  ~Bar() override { ::munmap(map_, kFakeBarBytes); }
+  void* map_ = nullptr;
+  volatile std::uint32_t* words_ = nullptr;
+};
+
+TEST_F(Bar, EachAccessReachesTheDevice) {
+  words_[4] = 0x12345678;
+  EXPECT_EQ(words_[4], 0x12345678u);
+  EXPECT_EQ(::ioctl(fd_, kFakeAccesses), 2);
+}
+
+TEST_F(Bar, LibraryCopiesWork) {
+  std::vector<unsigned char> from(5000), to(5000);
+  for (std::size_t i = 0; i < from.size(); ++i) from[i] = static_cast<unsigned char>(i * 7);
+  std::memcpy(static_cast<char*>(map_) + 3, from.data(), from.size());
+  std::memcpy(to.data(), static_cast<char*>(map_) + 3, to.size());
+  EXPECT_EQ(from, to);
+}
+
+TEST_F(Bar, IsAnAddressForSystemCallsOfOurs) {
+  words_[0] = 41;
+  words_[1] = 0;
+  EXPECT_EQ(::ioctl(fd_, kFakeCopy, map_), 0);
+  EXPECT_EQ(words_[0], 42u);
+}
+
+TEST_F(Bar, KeepsTheFileOpen) {
+  const int other = ::open(kFile, O_RDWR);
+  const long before = released();
+  void* page = ::mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, other, 0);
+  ::close(other);
+  *static_cast<volatile int*>(page) = 5;
+  EXPECT_EQ(released(), before);
+  ::munmap(page, 4096);
+  EXPECT_EQ(released(), before + 1);
+}
+
+TEST_F(Bar, MapsOverAReservation) {
+  auto* room = static_cast<char*>(::mmap(nullptr, 3 * 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+  void* at = ::mmap(room + 4096, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd_, 4096);
+  ASSERT_EQ(at, room + 4096);
+  words_[1024] = 99;
+  EXPECT_EQ(*reinterpret_cast<volatile std::uint32_t*>(at), 99u);
+  ::munmap(room, 3 * 4096);
+}
+
+sigjmp_buf escape;
+std::atomic<int> got_signal{0};
+void jump_out(int signal) {
+  got_signal = signal;
+  siglongjmp(escape, 1);
+}
+int signal_of(volatile std::uint32_t* address) {
+  got_signal = 0;
+  struct sigaction action = {}, segv, bus;
+  action.sa_handler = jump_out;
+  ::sigaction(SIGSEGV, &action, &segv);
+  ::sigaction(SIGBUS, &action, &bus);
+  if (sigsetjmp(escape, 1) == 0) [[maybe_unused]]
+    const std::uint32_t value = *address;
+  ::sigaction(SIGSEGV, &segv, nullptr);
+  ::sigaction(SIGBUS, &bus, nullptr);
+  return got_signal;
+}
+
+TEST_F(Bar, IsSigbusWhileMemoryDecodeIsOff) {
+  ::ioctl(fd_, kFakeEnable, 0);
+  EXPECT_EQ(signal_of(words_), SIGBUS);
+  ::ioctl(fd_, kFakeEnable, 1);
+  EXPECT_EQ(signal_of(words_), 0);
+}
+
+TEST_F(Bar, AnUnmappedOneIsTheProgramsOwnFault) {
+  void* page = ::mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd_, 0);
+  ::munmap(page, 4096);
+  EXPECT_EQ(signal_of(static_cast<volatile std::uint32_t*>(page)), SIGSEGV);
+}
+
+TEST_F(Bar, AProgramsWildPointerStillKillsIt) {
+  const pid_t child = ::fork();
+  if (child == 0) {
+    volatile int* volatile wild = reinterpret_cast<volatile int*>(16);
+    *wild = 1;
+    _exit(0);
+  }
+  int status = 0;
+  ::waitpid(child, &status, 0);
+  EXPECT_TRUE(WIFSIGNALED(status));
+  EXPECT_EQ(WTERMSIG(status), SIGSEGV);
+}
+
+int timer_fd = -1;
+volatile std::uint32_t* timer_words = nullptr;
+std::atomic<long> timer_calls{0};
+std::atomic<long> timer_bad{0};
+
+TEST_F(Bar, ATimerHandlerMayCallAndAccessUsAnywhere) {
+  timer_fd = fd_;
+  timer_words = words_;
+  struct sigaction action = {}, old;
+  action.sa_flags = SA_RESTART;
+  action.sa_handler = [](int) {
+    timer_bad += ::ioctl(timer_fd, kFakeEcho, 77) != 77;
+    timer_words[8] = 5;
+    timer_bad += timer_words[8] != 5;
+    ++timer_calls;
+  };
+  ::sigaction(SIGALRM, &action, &old);
+  const itimerval fast = {{0, 1000}, {0, 1000}}, off = {};
+  ::setitimer(ITIMER_REAL, &fast, nullptr);
+  for (int i = 0; i < 100'000 || timer_calls < 50; ++i) {
+    if (::ioctl(fd_, kFakeEcho, i % 1000) != i % 1000) ++timer_bad;
+    if (i % 16 == 0) words_[1] = static_cast<std::uint32_t>(i);
+    if (i % 64 == 0) ::close(::open(kFile, O_RDWR));
+    delete new std::string(static_cast<std::size_t>(i % 300), 'x');
+  }
+  ::setitimer(ITIMER_REAL, &off, nullptr);
+  ::sigaction(SIGALRM, &old, nullptr);
+  EXPECT_EQ(timer_bad, 0);
+}
+
+TEST(View, ShowsTheDevice) {
+  std::ifstream vendor(std::string(kDevice) + "/vendor");
+  std::string text;
+  vendor >> text;
+  EXPECT_EQ(text, "0x8086");
+  EXPECT_EQ(link_of(std::string(kDevice) + "/iommu_group"), "../../../kernel/iommu_groups/0");
+}
+
+TEST(View, RealPathsHaveTheProgramsNames) {
+  char* real = ::realpath(kDevice, nullptr);
+  ASSERT_NE(real, nullptr);
+  EXPECT_STREQ(real, "/sys/devices/pci0000:00/0000:00:02.0");
+  ::free(real);
+}
+
+TEST(View, GoesUpFromWhereALinkLeads) {
+  const std::string up = std::string(kDevice) + "/../../../kernel/iommu_groups/0";
+  char* real = ::realpath(up.c_str(), nullptr);
+  ASSERT_NE(real, nullptr);
+  EXPECT_STREQ(real, "/sys/kernel/iommu_groups/0");
+  ::free(real);
+}
+
+TEST(View, ListsAndGlobs) {
+  DIR* folder = ::opendir("/sys/bus/pci/devices");
+  ASSERT_NE(folder, nullptr);
+  std::vector<std::string> names;
+  while (const dirent* entry = ::readdir(folder)) {
+    if (entry->d_name[0] != '.') names.emplace_back(entry->d_name);
+  }
+  ::closedir(folder);
+  EXPECT_EQ(names, std::vector<std::string>{"0000:00:02.0"});
+  glob_t found = {};
+  ASSERT_EQ(::glob("/sys/bus/pci/devices/*/vendor", 0, nullptr, &found), 0);
+  EXPECT_STREQ(found.gl_pathv[0], "/sys/bus/pci/devices/0000:00:02.0/vendor");
+  ::globfree(&found);
+}
+
+TEST(View, WorksFromAFolderDescriptor) {
+  const int folder = ::open("/sys/bus/pci/devices/0000:00:02.0", O_RDONLY | O_DIRECTORY);
+  const int vendor = ::openat(folder, "vendor", O_RDONLY);
+  EXPECT_GE(vendor, 0);
+  EXPECT_EQ(link_of_descriptor(folder), "/sys/devices/pci0000:00/0000:00:02.0");
+  ::close(vendor);
+  ::close(folder);
+  const int outside = ::open("/sys", O_RDONLY | O_DIRECTORY);
+  EXPECT_EQ(::faccessat(outside, "bus/pci/devices/0000:00:02.0", F_OK, 0), 0);
+  ::close(outside);
+}
+
+TEST(View, WorksAfterChangingTheFolder) {
+  char before[PATH_MAX], inside[PATH_MAX];
+  ASSERT_NE(::getcwd(before, sizeof before), nullptr);
+  ASSERT_EQ(::chdir("/sys/bus/pci/devices"), 0);
+  EXPECT_STREQ(::getcwd(inside, sizeof inside), "/sys/bus/pci/devices");
+  EXPECT_EQ(::access("0000:00:02.0/vendor", R_OK), 0);
+  ASSERT_EQ(::chdir("/dev/vfio"), 0);
+  const int fd = ::open("vfio", O_RDWR);
+  EXPECT_EQ(::ioctl(fd, kFakeEcho, 2), 2);
+  ::close(fd);
+  ASSERT_EQ(::chdir(before), 0);
+}
+
+TEST(View, LeavesTheHostAlone) {
+  struct stat status;
+  EXPECT_EQ(::stat("/dev/null", &status), 0);
+  EXPECT_EQ(::access("/sys/kernel", F_OK), 0);
+  EXPECT_EQ(::open("/dev/vfio/99", O_RDWR), -1);
+  EXPECT_EQ(errno, ENOENT);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  testing::InitGoogleTest(&argc, argv);
+  return RUN_ALL_TESTS();
+}

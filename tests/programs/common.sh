@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: BSD-3-Clause
+# What the program tests share. SOFTIOMMU names the command of the build under test, MACHINES its machine files.
+# shellcheck shell=bash
+set -euo pipefail
+: "${SOFTIOMMU:?}" "${MACHINES:?}" "${EXAMPLES:?}" "${PROGRAMS:?}"
+
+fail() {
+  echo "FAILED: $*" >&2
+  exit 1
+}
+
+WORK=$(mktemp -d)
+chmod 755 "$WORK"
+trap 'rm -rf "$WORK"' EXIT
+
+# expect TEXT FILE: the file holds the text.
+expect() {
+  grep -qE -- "$1" "$2" || {
+    tail -n 60 "$2" >&2
+    fail "no line matches: $1"
+  }
+}
+
+# as_user COMMAND...: as an ordinary user, from a copy that everyone can read.
+as_user() {
+  if [ "$(id -u)" -ne 0 ]; then
+    "$@"
+    return
+  fi
+  setpriv --reuid=65534 --regid=65534 --clear-groups --no-new-privs \
+    env -i PATH=/usr/bin:/bin HOME="$WORK/home" TMPDIR="$WORK/tmp" "$@"
+}
+
+# Makes $WORK/softiommu, $WORK/machines and the example programs readable for everyone.
+public_copy() {
+  mkdir -p "$WORK/home" "$WORK/tmp"
+  chmod 777 "$WORK/home" "$WORK/tmp"
+  mkdir -p "$WORK/lib"
+  cp "$SOFTIOMMU" "$WORK/softiommu"
+  cp -r "$(dirname "$SOFTIOMMU")/lib/softiommu" "$WORK/lib/"
+  cp -r "$MACHINES" "$WORK/machines"
+  cp "$EXAMPLES/vfio_dma" "$PROGRAMS/container_seccomp" "$WORK/"
+  chmod -R go+rX "$WORK/softiommu" "$WORK/lib" "$WORK/machines" "$WORK/vfio_dma" "$WORK/container_seccomp"
+}
+
+DPDK_ARGS=(--no-huge -m 512 --iova-mode=va --no-shconf --no-telemetry -l 0)

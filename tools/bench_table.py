@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Runs the benchmarks of a build folder and prints them beside their goals. usage: bench_table.py BUILD [JSON]"""
+import json
+import os
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+build, json_file = sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else ""
+softiommu = os.path.join(build, "softiommu")
+client = [os.path.join(build, "bench/vfio_calls"), "0000:00:06.0"]
+rows = []
+
+
+def row(name, value, unit, goal=None):
+    rows.append({"row": name, "value": round(value, 2), "unit": unit, "goal": goal,
+                 "met": None if goal is None else value <= goal})
+
+
+def output(*command):
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+def instructions(function, mode):
+    """Instructions of one call of `function`: the slope between two numbers of pairs, so that start-up falls out."""
+    counts = []
+    for pairs in (1000, 3000):
+        with tempfile.TemporaryDirectory() as folder:
+            output(softiommu, "run", "--", "valgrind", "--tool=callgrind", f"--callgrind-out-file={folder}/out",
+                   f"--toggle-collect={function}", *client, "count", str(pairs), *mode)
+            with open(f"{folder}/out") as file:
+                counts.append(int(re.search(r"^(?:totals|summary): (\d+)", file.read(), re.M).group(1)))
+    return (counts[1] - counts[0]) / 2000
+
+
+def wall_ms(command, runs):
+    times = []
+    for _ in range(runs):
+        begin = time.perf_counter()
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        times.append((time.perf_counter() - begin) * 1000)
+    return statistics.median(times)
+
+
+def google(program):
+    text = output(os.path.join(build, "bench", program), "--benchmark_format=json", "--benchmark_min_time=0.2")
+    return {entry["name"]: entry["cpu_time"] for entry in json.loads(text)["benchmarks"]}
+
+
+for label, mode in (("beside another mapping", ()), ("alone in its tables", ("lone",))):
+    row(f"MAP_DMA 4K, {label}", instructions("map_page", mode), "instructions", 350)
+    row(f"UNMAP_DMA 4K, {label}", instructions("unmap_page", mode), "instructions", 350)
+timed = dict(line.split("=") for line in output(softiommu, "run", "--", *client, "time").split())
+for name, value in timed.items():
+    if name == "resident_kib":
+        row("resident memory, device open, idle", float(value) / 1024, "MB", 30)
+    else:
+        row({"pair_ns": "MAP_DMA and UNMAP_DMA of 4K, a pair", "mmio_read_ns": "trapped register read",
+             "mmio_write_ns": "trapped register write, with the wake of the device"}[name], float(value), "ns")
+copies = google("machine_bench")
+row("device copy, 64 B", copies["DeviceCopy/64"], "ns", 25)
+row("memcpy, 64 B", copies["Memcpy/64"], "ns")
+row("device copy, 4 KiB, over memcpy", copies["DeviceCopy/4096"] / copies["Memcpy/4096"], "times", 1.05)
+row("join an existing domain and leave it", copies["JoinAndLeave"], "ns")
+row("`softiommu run -- true` over `true`", wall_ms([softiommu, "run", "--", "true"], 30) - wall_ms(["true"], 30), "ms", 50)
+inner = "i=0; while [ $i -lt 300 ]; do /bin/true; i=$((i+1)); done"
+row("shim, per exec", (wall_ms([softiommu, "run", "--", "sh", "-c", inner], 7) - wall_ms(["sh", "-c", inner], 7)) / 300, "ms",
+    0.1)
+
+print("| row | figure | goal | met |\n|---|---|---|---|")
+for r in rows:
+    goal = "" if r["goal"] is None else f"≤ {r['goal']} {r['unit']}"
+    met = {None: "", True: "yes", False: "**no**"}[r["met"]]
+    print(f"| {r['row']} | {r['value']} {r['unit']} | {goal} | {met} |")
+if json_file:
+    with open(json_file, "w") as file:
+        json.dump(rows, file, indent=1)

@@ -44,3 +44,17 @@ public_copy() {
 }
 
 DPDK_ARGS=(--no-huge -m 512 --iova-mode=va --no-shconf --no-telemetry -l 0)
+
+# on_machine MACHINE|default root|user redirect|namespace|container PROGRAM ARGS...: runs it there, output in $WORK/log.
+on_machine() {
+  local machine=$1 who=$2 view=$3 prefix=() options=() as=()
+  shift 3
+  public_copy
+  [ "$machine" = default ] || options+=(--machine "$WORK/machines/$machine.toml")
+  case $view in
+    container) prefix=("$WORK/container_seccomp") && options+=(--view redirect) ;;
+    *) options+=(--view "$view") ;;
+  esac
+  [ "$who" = root ] || as=(as_user)
+  "${as[@]}" timeout 240 "${prefix[@]}" "$WORK/softiommu" run "${options[@]}" -- "$@" >"$WORK/log" 2>&1
+}

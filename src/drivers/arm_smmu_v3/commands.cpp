@@ -15,7 +15,7 @@ namespace {
 
 // A command that is not done within this many looks never will be.
 constexpr unsigned kMostPolls = 1'000'000;
-// The status word answers nearly always; errors are looked for now and then.
+// The status word answers nearly always; errors are looked for every so many polls.
 constexpr unsigned kPollsBetweenErrorChecks = 64;
 // A storm of events must not fill the log.
 constexpr std::uint64_t kMostEventLines = 100;

@@ -7,8 +7,10 @@
 
 #include <cstdio>
 #include <string>
+#include <string_view>
 #include <vector>
 
+#include "cli/lint.h"
 #include "cli/run.h"
 #include "cli/show.h"
 
@@ -34,6 +36,8 @@ void add_run_options(CLI::App& run, softiommu::cli::RunRequest& request) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  if (argc > 1 && std::string_view(argv[1]) == "lint") return softiommu::cli::lint(argv);
+
   CLI::App app{"The Linux IOMMU subsystem without an IOMMU", "softiommu"};
   app.set_version_flag("--version", "softiommu " SOFTIOMMU_VERSION);
   app.require_subcommand(1);
@@ -45,6 +49,8 @@ int main(int argc, char** argv) {
   std::string machine_file;
   CLI::App* show = app.add_subcommand("show", "print the machine: devices, groups and why, IOMMUs");
   show->add_option("--machine", machine_file, "machine file");
+
+  app.add_subcommand("lint", "check the attach paths of a Linux source tree (softiommu lint --help)");
 
   // Everything from the program's name on is the program's: options of ours end there.
   std::vector<std::string> ours = softiommu::cli::split_command(argc, argv, request.command);

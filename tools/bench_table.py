@@ -45,8 +45,8 @@ def wall_ms(command, runs):
     return statistics.median(times)
 
 
-def google(program):
-    text = output(os.path.join(build, "bench", program), "--benchmark_format=json", "--benchmark_min_time=0.2")
+def google(program, *options):
+    text = output(os.path.join(build, "bench", program), "--benchmark_format=json", "--benchmark_min_time=0.2", *options)
     return {entry["name"]: entry["cpu_time"] for entry in json.loads(text)["benchmarks"]}
 
 
@@ -65,6 +65,10 @@ row("device copy, 64 B", copies["DeviceCopy/64"], "ns", 25)
 row("memcpy, 64 B", copies["Memcpy/64"], "ns")
 row("device copy, 4 KiB, over memcpy", copies["DeviceCopy/4096"] / copies["Memcpy/4096"], "times", 1.05)
 row("join an existing domain and leave it", copies["JoinAndLeave"], "ns")
+areas = google("area_bench", "--benchmark_filter=ChurnRandom<OurAreas>|Allocate")
+for name, label in (("1000", "1 k"), ("100000", "100 k"), ("1000000", "1 M")):
+    row(f"an area in or out at random, {label} live", areas[f"ChurnRandom<OurAreas>/{name}"], "ns", 100)
+    row(f"IOVA allocation or free at random, {label} live", areas[f"Allocate/{name}"] / 2, "ns", 100)
 row("`softiommu run -- true` over `true`", wall_ms([softiommu, "run", "--", "true"], 30) - wall_ms(["true"], 30), "ms", 50)
 inner = "i=0; while [ $i -lt 300 ]; do /bin/true; i=$((i+1)); done"
 row("shim, per exec", (wall_ms([softiommu, "run", "--", "sh", "-c", inner], 7) - wall_ms(["sh", "-c", inner], 7)) / 300, "ms",

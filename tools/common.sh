@@ -8,8 +8,9 @@ cd "$ROOT"
 BUILD_PACKAGES=(g++ cmake ninja-build pkg-config libfmt-dev libcli11-dev libtomlplusplus-dev nlohmann-json3-dev
   libzydis-dev libzycore-dev)
 DEMO_PACKAGES=(dpdk dpdk-dev librte-dma-ioat23 pciutils)
+PEER_PACKAGES=(make gcc flex bison bc libelf-dev xz-utils python3)
 TEST_PACKAGES=(git python3 libgtest-dev libgmock-dev libbenchmark-dev libseccomp-dev clang-19 libclang-rt-19-dev
-  clang-format-19 clang-tidy-19 valgrind util-linux ccache)
+  clang-format-19 clang-tidy-19 valgrind util-linux ccache uuid-dev)
 
 die() {
   echo "${0##*/}: $*" >&2
@@ -59,4 +60,10 @@ build() {
     die "building $preset failed (build-$preset.log)"
   }
   rm -f "build-$preset.log"
+}
+
+# peers_work PURPOSE: builds Linux's page-table code (bench/peers/) and prints the folder; 3 if its source is not to be had.
+peers_work() {
+  bench/peers/build.sh "$1" >&2 || return
+  (. bench/peers/common.sh && echo "$PEERS_WORK")
 }

@@ -7,13 +7,18 @@
 #include <cstring>
 
 #if defined(__x86_64__)
+#include <cpuid.h>
 
-// bool softiommu_guarded_copy(to = rdi, from = rsi, bytes = rdx). Uses no stack and no callee-saved register, so
-// that the failure exit can be entered from any of its instructions.
+// bool softiommu_guarded_copy*(to = rdi, from = rsi, bytes = rdx). They use no stack and no callee-saved register, so
+// that the failure exit can be entered from any of their instructions.
+//
+// softiommu_guarded_copy: any size, any processor.
 //   1 KiB and more: rep movsb, which moves whole lines on every processor of the last decade
 //   32 bytes and more: pairs of 16 bytes, then the last 32 bytes once more from the end (they may overlap)
 //   less: two overlapping moves of the largest size that fits
-// Every size loads all it needs before the last store, or stores in ascending order.
+// softiommu_guarded_copy_string: rep movsb alone.
+// softiommu_guarded_copy_ymm, _zmm: sizes of at least four vectors. The first vector where it falls, then four at a
+// time to aligned places, then the last four once more from the end: what memcpy does with the same registers.
 asm(R"(
   .pushsection .text
   .hidden softiommu_guarded_copy
@@ -71,23 +76,120 @@ softiommu_guarded_copy:
 6:
   mov $1, %eax
   ret
+  .cfi_endproc
+  .size softiommu_guarded_copy, . - softiommu_guarded_copy
+
+  .hidden softiommu_guarded_copy_string
+  .globl softiommu_guarded_copy_string
+  .type softiommu_guarded_copy_string, @function
+  .balign 16
+softiommu_guarded_copy_string:
+  .cfi_startproc
+  mov %rdx, %rcx
+  rep movsb
+  mov $1, %eax
+  ret
+  .cfi_endproc
+  .size softiommu_guarded_copy_string, . - softiommu_guarded_copy_string
+
   .hidden softiommu_guarded_copy_failed
   .globl softiommu_guarded_copy_failed
 softiommu_guarded_copy_failed:
   xor %eax, %eax
   ret
+
+  .macro softiommu_vector_copy name, move, register, width
+  .hidden \name
+  .globl \name
+  .type \name, @function
+  .balign 64
+\name:
+  .cfi_startproc
+  \move (%rsi), %\register\()4
+  \move -4*\width(%rsi,%rdx), %\register\()5
+  \move -3*\width(%rsi,%rdx), %\register\()6
+  \move -2*\width(%rsi,%rdx), %\register\()7
+  \move -\width(%rsi,%rdx), %\register\()8
+  lea -4*\width(%rdi,%rdx), %r8
+  \move %\register\()4, (%rdi)
+  mov $\width, %ecx
+  mov %edi, %eax
+  and $(\width - 1), %eax
+  sub %rax, %rcx
+  add %rcx, %rdi
+  add %rcx, %rsi
+  cmp %r8, %rdi
+  jae 2f
+  .balign 32
+1:
+  \move (%rsi), %\register\()0
+  \move \width(%rsi), %\register\()1
+  \move 2*\width(%rsi), %\register\()2
+  \move 3*\width(%rsi), %\register\()3
+  \move %\register\()0, (%rdi)
+  \move %\register\()1, \width(%rdi)
+  \move %\register\()2, 2*\width(%rdi)
+  \move %\register\()3, 3*\width(%rdi)
+  add $(4*\width), %rsi
+  add $(4*\width), %rdi
+  cmp %r8, %rdi
+  jb 1b
+2:
+  \move %\register\()5, (%r8)
+  \move %\register\()6, \width(%r8)
+  \move %\register\()7, 2*\width(%r8)
+  \move %\register\()8, 3*\width(%r8)
+  vzeroupper
+  mov $1, %eax
+  ret
   .cfi_endproc
-  .size softiommu_guarded_copy, . - softiommu_guarded_copy
+  .size \name, . - \name
+  .endm
+  softiommu_vector_copy softiommu_guarded_copy_ymm, vmovdqu, ymm, 32
+  softiommu_vector_copy softiommu_guarded_copy_zmm, vmovdqu64, zmm, 64
+
+  .hidden softiommu_guarded_copy_vector_failed
+  .globl softiommu_guarded_copy_vector_failed
+softiommu_guarded_copy_vector_failed:
+  vzeroupper
+  xor %eax, %eax
+  ret
   .popsection
 )");
 
 extern "C" bool softiommu_guarded_copy(void* to, const void* from, std::size_t bytes) noexcept;
+extern "C" bool softiommu_guarded_copy_string(void* to, const void* from, std::size_t bytes) noexcept;
 extern "C" const char softiommu_guarded_copy_failed[];
+extern "C" bool softiommu_guarded_copy_ymm(void* to, const void* from, std::size_t bytes) noexcept;
+extern "C" bool softiommu_guarded_copy_zmm(void* to, const void* from, std::size_t bytes) noexcept;
+extern "C" const char softiommu_guarded_copy_vector_failed[];
 
 namespace softiommu {
 
+namespace {
+
+// Larger pieces are rare (a DMA copy is at most a page), and rep movsb is good at them everywhere.
+constexpr std::size_t kSmallestYmm = 4 * 32, kSmallestZmm = 4 * 64, kSmallestString = 8192;
+
+// Processors with a fast short rep movsb (Ice Lake and later) also have 512-bit moves that do not slow their clock.
+bool moves_512_bits_freely() {
+  constexpr unsigned kFeatures = 7, kFastShortRepMov = 1u << 4;  // CPUID.(7,0):EDX
+  unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
+  if (__get_cpuid_count(kFeatures, 0, &eax, &ebx, &ecx, &edx) == 0) return false;
+  return (edx & kFastShortRepMov) != 0 && __builtin_cpu_supports("avx512f") != 0;
+}
+
+// Before they are initialised, the routine for every processor serves.
+const bool has_ymm = __builtin_cpu_supports("avx2") != 0;
+const bool has_zmm = moves_512_bits_freely();
+
+}  // namespace
+
 bool guarded_copy(void* to, const void* from, std::size_t bytes) noexcept {
-  return softiommu_guarded_copy(to, from, bytes);
+  if (bytes < kSmallestYmm || !has_ymm) return softiommu_guarded_copy(to, from, bytes);
+  if (bytes >= kSmallestString) return softiommu_guarded_copy_string(to, from, bytes);
+  if (bytes >= kSmallestZmm && has_zmm) return softiommu_guarded_copy_zmm(to, from, bytes);
+  return softiommu_guarded_copy_ymm(to, from, bytes);
 }
 
 bool guarded_copy_recover(ucontext_t* context) noexcept {
@@ -95,8 +197,9 @@ bool guarded_copy_recover(ucontext_t* context) noexcept {
   const auto at = static_cast<std::uintptr_t>(program_counter);
   const auto first = reinterpret_cast<std::uintptr_t>(&softiommu_guarded_copy);
   const auto failed = reinterpret_cast<std::uintptr_t>(softiommu_guarded_copy_failed);
-  if (at < first || at >= failed) return false;
-  program_counter = static_cast<greg_t>(failed);
+  const auto vector_failed = reinterpret_cast<std::uintptr_t>(softiommu_guarded_copy_vector_failed);
+  if (at < first || at >= vector_failed) return false;
+  program_counter = static_cast<greg_t>(at < failed ? failed : vector_failed);
   return true;
 }
 

@@ -1,21 +1,25 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Memory that page tables and other hardware structures live in: one arena, physical to host is one addition.
 //
-// machine/ owns the one of a machine; pt/ and drivers/ allocate here. Each 4 KiB page of the arena has a record in a
-// side array (live entry count, child tables, list link), so that counts never touch the table itself.
-// Freed pages are recycled last in, first out, on two lists: zeroed ones and stale ones (old entries still in
-// them: zeroed when handed out, unless the caller will overwrite the whole page).
-// A bulk operation takes or gives a whole chain of pages (linked through their records) under one lock.
-// Thread-safe: allocate and free take a spin lock; everything else takes none.
+// machine/ owns the one of a machine; pt/ and drivers/ allocate here. Tables have a power-of-two size from 1 KiB to
+// 4 MiB and are aligned to it. Each has a record in a side array (live entry count, child tables), so that counts never
+// touch the table itself: one array by 4 KiB page, and one by 1 KiB granule for tables smaller than that.
+// Freed tables are recycled last in, first out, on two lists a size: zeroed ones and stale ones (old entries still in
+// them: zeroed when handed out, unless the caller will overwrite the whole table). A larger table may be cut into
+// smaller ones; free halves are joined again when nothing else is left. A bulk operation takes or gives a whole chain
+// of tables (linked through their records) under one lock. Thread-safe: allocate and free take a lock; everything else
+// takes none.
 #pragma once
 
 #include <atomic>
+#include <bit>
+#include <cassert>
 #include <cstdint>
 #include <cstring>
 
+#include "base/biased_lock.h"
 #include "base/fault.h"
 #include "base/result.h"
-#include "base/spin_lock.h"
 #include "base/types.h"
 
 namespace softiommu {
@@ -25,12 +29,27 @@ enum class TableContents : std::uint8_t {
   undefined,  // the caller writes all of it before the hardware can see it
 };
 
+// 2^lg2 bytes.
+struct TableSize {
+  static constexpr unsigned kLeastLg2 = 10, kMostLg2 = 22;
+  unsigned lg2 = kPageShift;
+
+  // `count` is a power of two.
+  static constexpr TableSize pages(unsigned count) {
+    assert(std::has_single_bit(count));
+    return {kPageShift + static_cast<unsigned>(std::countr_zero(count))};
+  }
+  constexpr std::uint64_t bytes() const { return std::uint64_t{1} << lg2; }
+  constexpr bool is_small() const { return lg2 < kPageShift; }
+  friend constexpr bool operator==(TableSize, TableSize) = default;
+};
+
 class TableMemory {
  public:
+  // Of a table in use; on a free or gather list `live` holds the index of the next table instead (0 ends the list).
   struct Record {
-    std::uint32_t next = 0;      // index of the next page on a free or gather list; 0 ends it
-    std::uint16_t live = 0;      // entries in use
-    std::uint16_t children = 0;  // of those, how many are tables
+    std::uint32_t live = 0;      // entries in use
+    std::uint32_t children = 0;  // of those, how many are tables
   };
 
   virtual ~TableMemory() = default;
@@ -38,9 +57,7 @@ class TableMemory {
   TableMemory& operator=(const TableMemory&) = delete;
 
   // 64-bit words of the structure at `table` (8-byte aligned). Only for addresses from allocate().
-  std::uint64_t* words(PhysAddr table) const {
-    return reinterpret_cast<std::uint64_t*>(host_ + (table.value - first_));
-  }
+  std::uint64_t* words(PhysAddr table) const { return as<std::uint64_t>(table); }
   template <typename T>
   T* as(PhysAddr table) const {
     return reinterpret_cast<T*>(host_ + (table.value - first_));
@@ -52,100 +69,134 @@ class TableMemory {
   struct View {
     std::uintptr_t bias;  // host address minus physical address
     std::uint64_t first, bytes;
-    bool contains(PhysAddr a) const { return a.value - first < bytes; }
-    std::uint64_t* words(PhysAddr a) const { return reinterpret_cast<std::uint64_t*>(bias + a.value); }
+    // Does a table of that size at `a` lie in the arena? (It is aligned, and so is the arena's end, to 4 KiB.)
+    bool contains(PhysAddr a, TableSize size = {}) const {
+      const std::uint64_t beyond = size.lg2 > kPageShift ? size.bytes() - kPageSize : 0;
+      return a.value - first < bytes - beyond;
+    }
+    template <typename T = std::uint64_t>
+    T* words(PhysAddr a) const {
+      return reinterpret_cast<T*>(bias + a.value);
+    }
   };
   View view() const { return {reinterpret_cast<std::uintptr_t>(host_) - first_, first_, bytes_}; }
-  Record& record(PhysAddr table) const { return records_[(table.value - first_) >> kPageShift]; }
+  Record& record(PhysAddr table, TableSize size = {}) const { return records(size)[index(table, size)]; }
   bool contains(PhysAddr a) const { return a.value - first_ < bytes_; }
 
-  // `pages` physically contiguous 4 KiB pages, aligned to their power-of-two size (pages is a power of two).
-  // The record of the first page is reset. ENOMEM: the arena is full, or a fault was injected.
-  Result<PhysAddr> allocate(unsigned pages = 1, TableContents contents = TableContents::zeroed);
-  // Returns what allocate(pages) gave. `contents`: zeroed if the caller knows that every word is 0.
-  void free(PhysAddr table, unsigned pages = 1, TableContents contents = TableContents::undefined);
+  // Physically contiguous memory, aligned to its size. The record is reset.
+  // ENOMEM: the arena is full, or a fault was injected.
+  Result<PhysAddr> allocate(TableSize size, TableContents contents = TableContents::zeroed);
+  Result<PhysAddr> allocate(unsigned pages = 1, TableContents contents = TableContents::zeroed) {
+    return allocate(TableSize::pages(pages), contents);
+  }
+  // Returns what allocate() gave. `contents`: zeroed if the caller knows that every word is 0.
+  void free(PhysAddr table, TableSize size, TableContents contents = TableContents::undefined);
+  void free(PhysAddr table, unsigned pages = 1, TableContents contents = TableContents::undefined) {
+    free(table, TableSize::pages(pages), contents);
+  }
 
-  // Tables of one size, linked through Record::next: owned by whoever holds the chain.
+  // Tables of one size, linked through their records: owned by whoever holds the chain.
   struct Chain {
-    std::uint32_t head = 0, tail = 0;  // page indices; 0: the chain is empty
+    std::uint32_t head = 0, tail = 0;  // indices; 0: the chain is empty
     std::uint32_t count = 0;
     bool empty() const { return head == 0; }
   };
-  // `count` tables of `pages` pages each, or none. Records are reset as pop() hands them out.
+  // `count` tables, or none. Records are reset as pop() hands them out.
   // ENOMEM: as allocate(), which each of them counts as for fault injection.
-  Result<Chain> allocate_chain(std::uint32_t count, unsigned pages = 1, TableContents contents = TableContents::zeroed);
+  Result<Chain> allocate_chain(std::uint32_t count, TableSize size = {},
+                               TableContents contents = TableContents::zeroed);
   // The order is kept: the head of the chain is handed out first.
-  void free_chain(const Chain& chain, unsigned pages = 1, TableContents contents = TableContents::undefined);
-  // Puts a table at the end; overwrites its record's link only.
-  void append(Chain& chain, PhysAddr table) const {
-    const std::uint32_t added = index(table);
-    records_[added].next = 0;
+  void free_chain(const Chain& chain, TableSize size = {}, TableContents contents = TableContents::undefined);
+  // Puts a table at the end; overwrites its record.
+  void append(Chain& chain, PhysAddr table, TableSize size = {}) const {
+    const std::uint32_t added = index(table, size);
+    next(added, size) = 0;
     if (chain.head == 0) {
       chain.head = added;
     } else {
-      records_[chain.tail].next = added;
+      next(chain.tail, size) = added;
     }
     chain.tail = added;
     ++chain.count;
   }
   // Puts a table in front, so that what was freed last (and is still in the caches) is handed out first.
-  void push(Chain& chain, PhysAddr table) const {
-    const std::uint32_t added = index(table);
-    records_[added].next = chain.head;
+  void push(Chain& chain, PhysAddr table, TableSize size = {}) const {
+    const std::uint32_t added = index(table, size);
+    next(added, size) = chain.head;
     if (chain.head == 0) chain.tail = added;
     chain.head = added;
     ++chain.count;
   }
   // The first table of a chain that is not empty, with a fresh record.
-  PhysAddr pop(Chain& chain) const {
+  PhysAddr pop(Chain& chain, TableSize size = {}) const {
     const std::uint32_t taken = chain.head;
-    chain.head = records_[taken].next;
+    chain.head = next(taken, size);
     --chain.count;
-    records_[taken] = Record{};
-    return page(taken);
+    records(size)[taken] = Record{};
+    return at(taken, size);
   }
 
-  // Pages handed out and not freed: "page-table memory is counted once".
-  std::uint64_t allocated_pages() const { return allocated_.load(std::memory_order_relaxed); }
+  // Handed out and not freed: "page-table memory is counted once".
+  std::uint64_t allocated_bytes() const { return allocated_.load(std::memory_order_relaxed); }
+  std::uint64_t allocated_pages() const { return (allocated_bytes() + kPageSize - 1) >> kPageShift; }
 
  protected:
   TableMemory() = default;
-  // The whole arena is reserved address space from the start (host pages appear on first touch).
+  // Records that an arena of that size needs.
+  static constexpr std::uint64_t records_for(std::uint64_t bytes) {
+    return (bytes >> kPageShift) + (bytes >> TableSize::kLeastLg2);
+  }
+  // The whole arena and its records are reserved address space from the start (host pages appear on first touch).
+  // `first` is aligned to the largest table, `bytes` is a number of pages.
   void adopt(std::byte* host, PhysAddr first, std::uint64_t bytes, Record* records) {
+    assert(is_aligned(first.value, TableSize{TableSize::kMostLg2}.bytes()) && is_aligned(bytes, kPageSize));
+    const BiasedGuard guard(lock_);
     host_ = host;
     first_ = first.value;
     bytes_ = bytes;
-    records_ = records;
-    unused_ = 1;  // index 0 means "none" on lists, so page 0 of the arena is never handed out
+    page_records_ = records;
+    granule_records_ = records + (bytes >> kPageShift);
+    unused_ = kPageSize;  // index 0 means "none" on lists, so page 0 of the arena is never handed out
   }
 
  private:
+  static constexpr unsigned kSizes = TableSize::kMostLg2 - TableSize::kLeastLg2 + 1;
   struct Pool {
     std::uint32_t zeroed = 0, stale = 0;  // heads
   };
-  static constexpr unsigned kOrders = 8;  // 1..128 pages
+  // A table off the lists; offset 0: none is left.
+  struct Taken {
+    std::uint64_t offset = 0;
+    bool stale = false;  // it holds old entries
+  };
 
-  PhysAddr page(std::uint32_t index) const { return PhysAddr{first_ + (std::uint64_t{index} << kPageShift)}; }
-  std::uint32_t index(PhysAddr table) const { return static_cast<std::uint32_t>((table.value - first_) >> kPageShift); }
-  std::uint32_t take(std::uint32_t& head) {
-    const std::uint32_t taken = head;
-    head = records_[taken].next;
-    return taken;
+  static constexpr unsigned unit_lg2(TableSize size) { return size.is_small() ? TableSize::kLeastLg2 : kPageShift; }
+  Record* records(TableSize size) const { return size.is_small() ? granule_records_ : page_records_; }
+  std::uint32_t& next(std::uint32_t index, TableSize size) const { return records(size)[index].live; }
+  PhysAddr at(std::uint32_t index, TableSize size) const {
+    return PhysAddr{first_ + (std::uint64_t{index} << unit_lg2(size))};
   }
-  // One table off the lists or from the untouched rest of the arena; 0: none is left. `stale`: it holds old entries.
-  std::uint32_t take_any(unsigned order, TableContents wanted, bool& stale) REQUIRES(lock_);
-  void zero(std::uint32_t table, unsigned pages) const;
+  std::uint32_t index(PhysAddr table, TableSize size) const {
+    return static_cast<std::uint32_t>((table.value - first_) >> unit_lg2(size));
+  }
+  Pool& pool(TableSize size) REQUIRES(lock_) { return pools_[size.lg2 - TableSize::kLeastLg2]; }
+  void put(std::uint64_t offset, TableSize size, bool stale) REQUIRES(lock_);
+  Taken take(TableSize size, TableContents wanted) REQUIRES(lock_);
+  Taken take_new(TableSize size) REQUIRES(lock_);
+  Taken take_or_join(TableSize size, TableContents wanted) REQUIRES(lock_);
+  void join(TableSize size) REQUIRES(lock_);
+  void zero(PhysAddr table, TableSize size) const;
   // Writers hold the lock, so the counter needs no locked operation.
-  void count(std::uint64_t pages) REQUIRES(lock_) {
-    allocated_.store(allocated_.load(std::memory_order_relaxed) + pages, std::memory_order_relaxed);
+  void count(std::uint64_t bytes) REQUIRES(lock_) {
+    allocated_.store(allocated_.load(std::memory_order_relaxed) + bytes, std::memory_order_relaxed);
   }
 
   std::byte* host_ = nullptr;
   std::uint64_t first_ = 0, bytes_ = 0;
-  Record* records_ = nullptr;
-  std::uint32_t unused_ = 0;  // first page that was never handed out (all zero)
-  Pool pools_[kOrders] GUARDED_BY(lock_);
-  SpinLock lock_;
+  Record *page_records_ = nullptr, *granule_records_ = nullptr;
+  std::uint64_t unused_ GUARDED_BY(lock_) = 0;  // offset of what was never handed out (all zero)
+  Pool pools_[kSizes] GUARDED_BY(lock_);
+  BiasedLock lock_;
   std::atomic<std::uint64_t> allocated_{0};
 };
 

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <algorithm>
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -46,6 +47,9 @@ class SharedTableDomain : public Domain {
   Result<> hold(Unit& unit, UnitId id) EXCLUDES(mutex_) {
     return without_throwing([&]() -> Result<> {
       const MutexLock lock(mutex_);
+      if constexpr (requires { unit.must_sync_after_map(); }) {
+        if (unit.must_sync_after_map()) sync_after_map_.store(true, std::memory_order_seq_cst);
+      }
       if (const auto use = find(unit); use != uses_.end())
         ++uses_[static_cast<std::size_t>(use - uses_.begin())].devices;
       else
@@ -70,6 +74,9 @@ class SharedTableDomain : public Domain {
     unsigned devices;
   };
   mutable Mutex mutex_;
+  // A unit here has to be told of what is mapped. Set before a unit walks the table, so that a map that does not see
+  // it has written its entries before; never reset.
+  std::atomic<bool> sync_after_map_{false};
   std::vector<Use> uses_ GUARDED_BY(mutex_);  // the units that walk the table
 
  private:

@@ -38,19 +38,39 @@ std::unexpected<AttachError> fill_failed(const Error& error, const IovaRange& ra
 
 }  // namespace
 
+AddressSpace::AddressSpace(System& system, LockedMemory& locked)
+    : memory_(system.machine().memory()), locked_(locked), domains_(system) {}
+
 AddressSpace::~AddressSpace() { unmap_all(); }
 
-Result<> AddressSpace::pin(Area& area) {
+inline void AddressSpace::unpin(Area& area) {
+  for (const PhysRun& run : area.runs()) memory_.unpin(run);
+  area.clear_runs();
+  locked_.uncharge(area.range.bytes() >> kPageShift);
+}
+
+inline Result<> AddressSpace::pin(Area& area) {
   const std::uint64_t bytes = area.range.bytes();
   TRY(locked_.charge(bytes >> kPageShift));
+  const auto first = memory_.pin(area.user, bytes);
+  if (!first) [[unlikely]] {
+    locked_.uncharge(bytes >> kPageShift);
+    return std::unexpected(first.error());
+  }
+  area.add_run(*first);
+  return first->bytes == bytes ? Result<>{} : pin_rest(area, first->bytes);
+}
+
+// An area that is not one physical run: what lies `done` bytes or more behind its first byte.
+Result<> AddressSpace::pin_rest(Area& area, std::uint64_t done) {
+  const std::uint64_t bytes = area.range.bytes();
   const auto pinned = without_throwing([&]() -> Result<> {
-    Memory& memory = system_.machine().memory();
-    for (std::uint64_t done = 0; done < bytes;) {
-      const PhysRun run = TRY(memory.pin(area.user + done, bytes - done));
+    while (done < bytes) {
+      const PhysRun run = TRY(memory_.pin(area.user + done, bytes - done));
       try {
         area.add_run(run);
       } catch (...) {
-        memory.unpin(run);
+        memory_.unpin(run);
         throw;
       }
       done += run.bytes;
@@ -61,29 +81,39 @@ Result<> AddressSpace::pin(Area& area) {
   return pinned;
 }
 
-void AddressSpace::unpin(Area& area) {
-  Memory& memory = system_.machine().memory();
-  for (const PhysRun& run : area.runs()) memory.unpin(run);
-  area.clear_runs();
-  locked_.uncharge(area.range.bytes() >> kPageShift);
+// The area's runs one by one, or none.
+Result<> AddressSpace::map_runs(Domain& domain, const Area& area) {
+  Iova iova = area.range.first;
+  for (const PhysRun& run : area.runs()) {
+    const auto mapped = domain.map(iova, run.first, run.bytes, area.prot);
+    if (!mapped) [[unlikely]] {
+      if (iova != area.range.first) domain.unmap(area.range.first, iova - area.range.first);
+      return mapped;
+    }
+    iova += run.bytes;
+  }
+  return {};
 }
 
 // Maps the area in every domain, or in none.
-Result<> AddressSpace::map_area(const Area& area) {
+Result<> AddressSpace::map_area_everywhere(const Area& area) {
   const auto members = domains_.members();
   for (std::size_t d = 0; d < members.size(); ++d) {
-    Iova iova = area.range.first;
-    for (const PhysRun& run : area.runs()) {
-      const auto mapped = members[d].domain->map(iova, run.first, run.bytes, area.prot);
-      if (!mapped) [[unlikely]] {
-        if (iova != area.range.first) members[d].domain->unmap(area.range.first, iova - area.range.first);
-        while (d-- > 0) members[d].domain->unmap(area.range.first, area.range.bytes());
-        return mapped;
-      }
-      iova += run.bytes;
+    const auto mapped = map_runs(*members[d].domain, area);
+    if (!mapped) [[unlikely]] {
+      while (d-- > 0) members[d].domain->unmap(area.range.first, area.range.bytes());
+      return mapped;
     }
   }
   return {};
+}
+
+inline Result<> AddressSpace::map_area(const Area& area) {
+  const auto members = domains_.members();
+  const auto runs = area.runs();
+  if (members.size() == 1 && runs.size() == 1) [[likely]]
+    return members[0].domain->map(area.range.first, runs[0].first, runs[0].bytes, area.prot);
+  return map_area_everywhere(area);
 }
 
 Result<> AddressSpace::map(IovaRange range, std::uint64_t user, Prot prot) {

@@ -25,7 +25,7 @@ namespace softiommu {
 
 class AddressSpace {
  public:
-  AddressSpace(System& system, LockedMemory& locked) : system_(system), locked_(locked), domains_(system) {}
+  AddressSpace(System& system, LockedMemory& locked);
   ~AddressSpace();
   AddressSpace(const AddressSpace&) = delete;
   AddressSpace& operator=(const AddressSpace&) = delete;
@@ -65,14 +65,18 @@ class AddressSpace {
     Group* group;
     std::vector<ReservedRegion> reserved;
   };
-  Result<> pin(Area& area);
-  void unpin(Area& area);
-  Result<> map_area(const Area& area);
+  // Parts of map() and unmap(), which are called for each page of some programs: they are compiled into those.
+  [[gnu::always_inline]] inline Result<> pin(Area& area);
+  [[gnu::cold]] Result<> pin_rest(Area& area, std::uint64_t done);
+  [[gnu::always_inline]] inline void unpin(Area& area);
+  [[gnu::always_inline]] inline Result<> map_area(const Area& area);
+  [[gnu::cold]] Result<> map_area_everywhere(const Area& area);
+  static Result<> map_runs(Domain& domain, const Area& area);
   AttachResult<> fill(Domain& fresh);
   void refresh_page_sizes();
   void refresh_allowed();
 
-  System& system_;
+  Memory& memory_;
   LockedMemory& locked_;
   AreaMap areas_;
   DomainSet domains_;

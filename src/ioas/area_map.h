@@ -1,20 +1,21 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // The areas of one I/O address space, by IOVA: what was mapped, with which memory of the program.
 //
-// Areas never overlap. They lie in sorted blocks of at most 64, the blocks in one sorted array: a look-up is two binary
-// searches over packed keys, an insert moves at most 63 entries; areas themselves come from a pool and never move.
+// Areas never overlap and never move. Their ranges, and the holes between them, are in a RangeTree, which bounds the
+// time of every call; an area itself is one cache line, touched only when somebody wants to know what is in it.
 // Not thread-safe: the container's or IOAS's lock guards it.
 #pragma once
 
-#include <array>
 #include <cstddef>
 #include <cstdint>
-#include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
 #include "base/result.h"
 #include "base/types.h"
+#include "ioas/node_pool.h"
+#include "ioas/range_tree.h"
 #include "machine/memory.h"
 
 namespace softiommu {
@@ -28,77 +29,75 @@ struct Area {
 
   // Most areas are one physically contiguous run: no allocation for them.
   std::span<const PhysRun> runs() const {
-    if (more_runs_.empty()) return {&first_run_, pinned ? std::size_t{1} : 0};
-    return more_runs_;
+    if (more_runs_ == nullptr) return {&first_run_, pinned ? std::size_t{1} : 0};
+    return *more_runs_;
   }
   // Adds a run after the others, merged with the last one where they touch. May throw std::bad_alloc.
-  void add_run(PhysRun run);
-  void clear_runs();
+  void add_run(PhysRun run) {
+    if (!pinned) {
+      first_run_ = run;
+      pinned = true;
+    } else {
+      add_another_run(run);
+    }
+  }
+  void clear_runs() {
+    if (more_runs_ != nullptr) [[unlikely]]
+      free_more_runs();
+    pinned = false;
+  }
 
  private:
   friend class AreaMap;
+  void add_another_run(PhysRun run);
+  void free_more_runs();
+  void give_runs_to(Area& upper, std::uint64_t from);
+
   PhysRun first_run_{};
-  std::vector<PhysRun> more_runs_;  // all runs, as soon as there are two
-  Area* next_free_ = nullptr;
+  std::vector<PhysRun>* more_runs_ = nullptr;  // all runs, as soon as there are two; owned
 };
 
 class AreaMap {
  public:
   AreaMap() = default;
+  ~AreaMap();
   AreaMap(const AreaMap&) = delete;
   AreaMap& operator=(const AreaMap&) = delete;
 
   // A place in the map; valid until the map changes.
-  struct Position {
-    std::size_t block = 0;
-    std::size_t slot = 0;
-  };
+  using Position = RangeTree::Position;
 
   // The place of the first area that ends at or after `iova`; at() of it is nullptr if there is none.
-  Position seek(Iova iova) const;
-  Area* at(Position position) const {
-    return position.block < blocks_.size() ? blocks_[position.block]->entries[position.slot].area : nullptr;
-  }
-  Position after(Position position) const;
-  Position first() const { return {}; }
+  Position seek(Iova iova) const { return tree_.seek(iova); }
+  static Area* at(Position position) { return position ? static_cast<Area*>(position.value()) : nullptr; }
+  static Position after(Position position) { return RangeTree::after(position); }
+  Position first() const { return tree_.first(); }
 
   // The first area that overlaps `range`; nullptr: none.
-  Area* find(IovaRange range) const;
+  Area* find(IovaRange range) const {
+    const Position position = seek(range.first);
+    return position && position.range().first <= range.last ? at(position) : nullptr;
+  }
   // A new, empty area. EEXIST: it would overlap another one. ENOMEM; fault point "ioas.area".
   Result<Area*> insert(IovaRange range);
-  // Takes the area at `position` out; returns the place of the one after it.
+  // Takes the area at `position`, whose runs are cleared, out; returns the place of the one after it.
   Position erase(Position position);
+  // Cuts the area in two, its memory too; the upper one (the answer) begins at `at`, which is inside of it and not its
+  // first byte. ENOMEM; fault point "ioas.area". On failure nothing changed.
+  Result<Area*> split(Position position, Iova at);
+  // Free IOVAs; see RangeTree::find_hole().
+  std::optional<Iova> find_hole(const HoleRequest& request) const { return tree_.find_hole(request); }
 
-  std::size_t size() const { return size_; }
-  bool empty() const { return size_ == 0; }
+  std::size_t size() const { return tree_.size(); }
+  bool empty() const { return tree_.empty(); }
 
  private:
-  static constexpr std::size_t kBlockMost = 64;
-  static constexpr std::size_t kChunk = 64;
-  struct Entry {
-    std::uint64_t first;  // beside the pointer, so that a search stays in the block
-    Area* area;
-  };
-  struct Block {
-    std::size_t count;
-    std::array<Entry, kBlockMost> entries;
-  };
+  Result<Area*> take_area();
 
-  void add_chunk();
-  void give_area(Area* area);
-  std::unique_ptr<Block> take_block();
-  void add_first_block(std::uint64_t first);
-  Position make_room(Position position);
-  std::size_t block_of(std::uint64_t iova) const;
-  void put(Position position, Area* area);
-
-  std::vector<std::unique_ptr<Block>> blocks_;  // none is empty
-  std::vector<std::uint64_t> block_firsts_;     // blocks_[i]->entries[0].first
-  mutable std::size_t latest_ = 0;              // the block of the last search: programs mostly stay near it
-  std::unique_ptr<Block> spare_;                // so that a lone map and unmap allocates nothing
-  std::vector<std::unique_ptr<Area[]>> chunks_;
-  Area* free_ = nullptr;
-  std::size_t size_ = 0;
+  RangeTree tree_;
+  NodePool<Area> areas_;
 };
+
+static_assert(sizeof(Area) <= 64, "one cache line");
 
 }  // namespace softiommu

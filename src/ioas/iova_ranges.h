@@ -3,6 +3,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cstddef>
 #include <span>
 #include <vector>
 
@@ -36,14 +37,18 @@ class IovaRanges {
   }
 
   bool allows(IovaRange range) const {
+    if (latest_ < ranges_.size() && ranges_[latest_].contains(range)) return true;
     const auto above = std::ranges::upper_bound(ranges_, range.first, {}, &IovaRange::first);
-    return above != ranges_.begin() && (above - 1)->contains(range);
+    if (above == ranges_.begin()) return false;
+    latest_ = static_cast<std::size_t>(above - ranges_.begin()) - 1;
+    return ranges_[latest_].contains(range);
   }
   bool empty() const { return ranges_.empty(); }
   std::span<const IovaRange> all() const { return ranges_; }
 
  private:
   std::vector<IovaRange> ranges_;
+  mutable std::size_t latest_ = 0;  // where the last answer was found
 };
 
 }  // namespace softiommu

@@ -59,10 +59,7 @@ std::uint64_t LockedMemory::limit_pages() const {
   return limit.rlim_cur >> kPageShift;
 }
 
-Result<> LockedMemory::charge(std::uint64_t pages) {
-  const std::uint64_t before = pages_.fetch_add(pages, std::memory_order_relaxed);
-  if (limit_.kind == MemlockLimit::Kind::unlimited) [[likely]]
-    return {};
+Result<> LockedMemory::check_limit(std::uint64_t before, std::uint64_t pages) {
   const std::uint64_t limit = limit_pages();
   if (pages <= limit && before <= limit - pages) return {};
   uncharge(pages);

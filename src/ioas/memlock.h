@@ -31,11 +31,17 @@ class LockedMemory {
   explicit LockedMemory(MemlockLimit limit = {}) : limit_(limit) {}
 
   // Counts `pages` more. ENOMEM: the limit would be exceeded (nothing is counted then).
-  Result<> charge(std::uint64_t pages);
+  Result<> charge(std::uint64_t pages) {
+    const std::uint64_t before = pages_.fetch_add(pages, std::memory_order_relaxed);
+    if (limit_.kind == MemlockLimit::Kind::unlimited) [[likely]]
+      return {};
+    return check_limit(before, pages);
+  }
   void uncharge(std::uint64_t pages) { pages_.fetch_sub(pages, std::memory_order_relaxed); }
   std::uint64_t pages() const { return pages_.load(std::memory_order_relaxed); }
 
  private:
+  Result<> check_limit(std::uint64_t before, std::uint64_t pages);
   std::uint64_t limit_pages() const;
   MemlockLimit limit_;
   std::atomic<std::uint64_t> pages_{0};

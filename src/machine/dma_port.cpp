@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// Why an invalidation is complete when wait_for_dma() returns (DESIGN.md D9). All four marked accesses are seq_cst,
-// hence in one total order:
+// Why an invalidation is complete when wait_for_dma() returns (DESIGN.md D9).
 //
 //   port:  (1) counter becomes odd   (2) load generations   find or walk, copy   counter becomes even (release)
 //   unit:  change tables, IOTLB      (3) bump generation    (4) load counter, wait while it is that odd value
 //
-// Either (1) is before (4): the unit sees the odd counter and waits for the release of the even one, after the copy.
-// Or (4) is before (1): then (3) is before (2), the port sees the new generation, drops its caches, and its walk sees
-// the tables and the IOTLB as they are after the change. There is no third case: no copy that starts from an old
-// translation ends after the wait. What a walk finds is cached under the generation loaded at (2), before
-// the walk; if the generation moves meanwhile, the entry never matches again.
+// Either (4) sees (1): the unit sees the odd counter and waits for the release of the even one, after the copy. Or
+// it does not: then (2) sees (3), the port drops its caches, and its walk sees the tables and the IOTLB as they are
+// after the change. That there is no third case is the promise of the fence; dma_fence.h argues it. So no copy that
+// starts from an old translation ends after the wait. What a walk finds is cached under the generation loaded at
+// (2), before the walk; if the generation moves meanwhile, the entry never matches again.
 // Memory::move_aside() is the same story with the memory's generation.
 #include "machine/dma_port.h"
 
 #include <algorithm>
+#include <bit>
 
 #include "base/guarded_copy.h"
 #include "machine/memory.h"
@@ -32,8 +32,8 @@ constexpr std::uint64_t allowed_bit(Access access) { return access == Access::re
 
 }  // namespace
 
-DmaPort::DmaPort(Memory& memory, IommuUnit* unit, StreamId stream) : memory_(memory), unit_(unit), stream_(stream) {
-  memory_.add_port(activity_);
+DmaPort::DmaPort(Memory& memory, IommuUnit* unit, StreamId stream)
+    : memory_(memory), unit_(unit), stream_(stream), activity_(memory.add_port()) {
   if (unit_ != nullptr) unit_->add_port(*this);
 }
 
@@ -43,18 +43,17 @@ DmaPort::~DmaPort() {
 }
 
 inline void DmaPort::enter() {
-  activity_.store(activity_.load(std::memory_order_relaxed) + 1, std::memory_order_seq_cst);  // (1)
+  activity_.begin();  // (1)
   // Both only grow, so their sum changes whenever one of them does. (2)
   const std::uint64_t now = memory_.generation() + (unit_ != nullptr ? unit_->generation() : 0);
   if (now != generation_) [[unlikely]] {
     generation_ = now;
+    activity_.invalidated();
     forget();
   }
 }
 
-inline void DmaPort::leave() {
-  activity_.store(activity_.load(std::memory_order_relaxed) + 1, std::memory_order_release);
-}
+inline void DmaPort::leave() { activity_.end(); }
 
 void DmaPort::forget() {
   last_ = {};
@@ -64,15 +63,17 @@ void DmaPort::forget() {
   }
 }
 
-inline DmaPort::Spot DmaPort::find(Side side) {
+inline std::byte* DmaPort::find_cached(Side side) const {
   const Last& last = last_[static_cast<std::size_t>(side.access)];
-  if (const std::uint64_t offset = side.iova.value - last.first; offset < last.bytes)
-    return {.host = last.host + offset};
+  if (const std::uint64_t offset = side.iova.value - last.first; offset < last.bytes) return last.host + offset;
   const Line& line = lines_[page_of(side.iova) % kLines];
-  if (line.tag == (epoch_ << kEpochLo | page_of(side.iova)) && (line.host & allowed_bit(side.access)) != 0) {
-    const std::uint64_t host = align_down(line.host, kPageSize) + offset_in_page(side.iova.value);
-    return {.host = reinterpret_cast<std::byte*>(host)};
-  }
+  if (line.tag != (epoch_ << kEpochLo | page_of(side.iova)) || (line.host & allowed_bit(side.access)) == 0)
+    return nullptr;
+  return reinterpret_cast<std::byte*>(align_down(line.host, kPageSize) + offset_in_page(side.iova.value));
+}
+
+inline DmaPort::Spot DmaPort::find(Side side) {
+  if (std::byte* const host = find_cached(side)) return {.host = host};
   return walk(side);
 }
 
@@ -125,13 +126,14 @@ Access DmaPort::report(std::span<const Side> sides, std::span<const Spot> spots)
 template <std::size_t N, typename Copy>
 inline DmaResult DmaPort::transfer(std::array<Side, N> sides, std::uint64_t bytes, Copy copy) {
   DmaResult result;
-  bool failed_before = false;
+  constexpr std::uint64_t kNever = ~std::uint64_t{0};
+  std::uint64_t failed_at = kNever;  // the memory's generation before it was settled
   while (result.done < bytes) {
     std::uint64_t piece = bytes - result.done;
     for (const Side& side : sides) piece = std::min(piece, kPageSize - offset_in_page(side.iova.value));
     std::array<Spot, N> spots;
     enter();
-    const std::uint64_t entered = activity_.load(std::memory_order_relaxed);
+    const std::uint64_t entered = activity_.count();
     bool found = true;
     for (std::size_t i = 0; i < N && found; ++i) {
       spots[i] = find(sides[i]);
@@ -139,24 +141,26 @@ inline DmaResult DmaPort::transfer(std::array<Side, N> sides, std::uint64_t byte
       result.status = spots[i].status;
       result.side = sides[i].access;
     }
-    const bool undisturbed = activity_.load(std::memory_order_relaxed) == entered;
+    const bool undisturbed = activity_.count() == entered;
     const bool copied = found && undisturbed && copy(spots, result.done, piece);
     leave();
     if (copied) [[likely]] {
       result.done += piece;
       for (Side& side : sides) side.iova += piece;
-      failed_before = false;
+      failed_at = kNever;
       continue;
     }
     if (result.status == DmaResult::Status::refused) return result;
     if (!undisturbed) continue;  // an interrupt's handler ran in the middle: what was found before it may be stale
-    if (failed_before) {
+    const std::uint64_t generation = memory_.generation();
+    if (failed_at == generation) {
       result.side = report(sides, spots);
       result.status = DmaResult::Status::no_memory;
       return result;
     }
-    // The page may be on its way to a hidden place: let the move end and look again, without the caches.
-    failed_before = true;
+    // The page may be on its way to a hidden place: let the move end and look again, without the caches. As long as new
+    // moves begin meanwhile, nothing is known to be lost.
+    failed_at = generation;
     memory_.settle();
     forget();
   }
@@ -182,6 +186,126 @@ DmaResult DmaPort::copy(Iova to, Iova from, std::uint64_t bytes) {
                   [](const std::array<Spot, 2>& spots, std::uint64_t, std::uint64_t piece) {
                     return guarded_copy(spots[1].host, spots[0].host, piece);
                   });
+}
+
+// ---- lists
+
+// Cuts a list into pieces that lie in one page each.
+class DmaPort::Pieces {
+ public:
+  explicit Pieces(std::span<const DmaSegment> list) : list_(list) {}
+
+  // The next ones, together at most `bytes`; how many.
+  std::size_t take(std::span<Piece, kBatch> pieces, std::uint64_t bytes) {
+    std::size_t count = 0;
+    while (count < pieces.size() && bytes != 0 && !list_.empty()) {
+      const Iova iova = list_.front().iova + done_;
+      const std::uint64_t left = list_.front().bytes - done_;
+      const std::uint64_t now = std::min({left, bytes, kPageSize - offset_in_page(iova.value)});
+      if (now != 0) pieces[count++] = {iova, now};
+      bytes -= now;
+      done_ += now;
+      if (now != left) continue;
+      list_ = list_.subspan(1);
+      done_ = 0;
+    }
+    return count;
+  }
+
+ private:
+  std::span<const DmaSegment> list_;
+  std::uint64_t done_ = 0;  // of the first one
+};
+
+// Finds the places of pieces, inside an odd section, and how many of them: it ends before the first that is nowhere.
+// What the look-ups and the copies are going to read is asked for first, so that the waiting times run together.
+std::size_t DmaPort::find_batch(Access access, std::span<const Piece> pieces, std::span<Spot> spots) {
+  std::uint32_t missing = 0;
+  static_assert(kBatch <= 32);
+  for (std::size_t i = 0; i < pieces.size(); ++i) {
+    spots[i] = {.host = find_cached({pieces[i].iova, access})};
+    if (spots[i].host == nullptr) missing |= 1u << i;
+  }
+  const bool several = (missing & (missing - 1)) != 0;
+  if (several && unit_ != nullptr) {
+    for (std::uint32_t rest = missing; rest != 0; rest &= rest - 1)
+      unit_->prefetch(
+          {.stream = stream_, .iova = pieces[static_cast<unsigned>(std::countr_zero(rest))].iova, .access = access});
+  }
+  for (std::size_t i = 0; i < pieces.size(); ++i) {
+    if ((missing >> i & 1) != 0) spots[i] = find({pieces[i].iova, access});
+    if (spots[i].host == nullptr) return i;
+    __builtin_prefetch(spots[i].host);
+    __builtin_prefetch(spots[i].host + pieces[i].bytes - 1);
+  }
+  return pieces.size();
+}
+
+template <typename Copy>
+DmaResult DmaPort::transfer_list(std::span<const DmaSegment> list, Access access, std::uint64_t bytes, Copy copy) {
+  DmaResult result{.side = access};
+  Pieces rest(list);
+  std::array<Piece, kBatch> pieces;
+  std::array<Spot, kBatch> spots;
+  const auto copy_alone = [&](const Piece& piece) {  // with all that can go wrong
+    const DmaResult one = transfer(std::array{Side{piece.iova, access}}, piece.bytes,
+                                   [&](const std::array<Spot, 1>& spot, std::uint64_t done, std::uint64_t count) {
+                                     return copy(spot[0].host, result.done + done, count);
+                                   });
+    result.done += one.done;
+    result.status = one.status;
+    return static_cast<bool>(one);
+  };
+  while (const std::size_t count = rest.take(pieces, std::min(bytes - result.done, kBatchBytes))) {
+    std::size_t copied = 0;
+    while (copied < count) {
+      enter();
+      const std::uint64_t entered = activity_.count();
+      const std::size_t begun = copied;
+      const std::size_t found = begun + find_batch(access, std::span(pieces).subspan(begun, count - begun), spots);
+      const bool undisturbed = activity_.count() == entered;
+      while (undisturbed && copied < found && copy(spots[copied - begun].host, result.done, pieces[copied].bytes))
+        result.done += pieces[copied++].bytes;
+      leave();
+      for (; copied < found; ++copied)
+        if (!copy_alone(pieces[copied])) return result;
+      if (copied == count) break;
+      // The unit has recorded a refusal: it is not asked a second time.
+      result.status = spots[copied - begun].status;
+      if (result.status == DmaResult::Status::refused || !copy_alone(pieces[copied++])) return result;
+    }
+  }
+  return result;
+}
+
+DmaResult DmaPort::read(std::span<const DmaSegment> from, std::span<std::byte> to) {
+  return transfer_list(from, Access::read, to.size(), [to](std::byte* host, std::uint64_t done, std::uint64_t bytes) {
+    return guarded_copy(to.data() + done, host, bytes);
+  });
+}
+
+DmaResult DmaPort::write(std::span<const DmaSegment> to, std::span<const std::byte> from) {
+  return transfer_list(to, Access::write, from.size(),
+                       [from](std::byte* host, std::uint64_t done, std::uint64_t bytes) {
+                         return guarded_copy(host, from.data() + done, bytes);
+                       });
+}
+
+void DmaPort::translate(Access access, std::span<const Iova> iovas, std::span<std::byte*> hosts) {
+  constexpr std::size_t kKnown = 64;  // of one odd section
+  std::array<Piece, kBatch> pieces;
+  std::array<Spot, kBatch> spots;
+  for (std::size_t at = 0; at < iovas.size();) {
+    enter();
+    const std::size_t end = std::min(iovas.size(), at + kKnown);
+    while (at < end && (hosts[at] = find_cached({iovas[at], access})) != nullptr) ++at;
+    const std::size_t count = std::min(kBatch, end - at);
+    for (std::size_t i = 0; i < count; ++i) pieces[i] = {iovas[at + i], 1};
+    const std::size_t found = count == 0 ? 0 : find_batch(access, std::span(pieces).first(count), spots);
+    leave();
+    for (std::size_t i = 0; i < found; ++i) hosts[at++] = spots[i].host;
+    if (found < count) hosts[at++] = nullptr;
+  }
 }
 
 }  // namespace softiommu

@@ -34,6 +34,12 @@ struct DmaResult {
   explicit operator bool() const { return status == Status::ok; }
 };
 
+// A piece of a device's scatter-gather list (descriptors, PRPs).
+struct DmaSegment {
+  Iova iova;
+  std::uint64_t bytes = 0;
+};
+
 class DmaPort {
  public:
   // `unit` nullptr: the device is not behind an IOMMU; addresses are physical.
@@ -47,11 +53,18 @@ class DmaPort {
   // Device-to-device copy without a bounce: source and destination both translate and do not overlap.
   DmaResult copy(Iova to, Iova from, std::uint64_t bytes);
 
+  // The same for a list, in order, as one stream of bytes that ends with the shorter of list and buffer. Pages are
+  // looked up several at a time, so that the cache misses of one look-up and its data overlap those of the next.
+  DmaResult read(std::span<const DmaSegment> from, std::span<std::byte> to);
+  DmaResult write(std::span<const DmaSegment> to, std::span<const std::byte> from);
+  // Where the bytes of each address are at this moment, nullptr where the access is refused or no memory is; for
+  // measurements and tools, since an invalidation does not wait for who keeps the answer. `hosts` is as long.
+  void translate(Access access, std::span<const Iova> iovas, std::span<std::byte*> hosts);
+
   StreamId stream() const { return stream_; }
   IommuUnit* unit() const { return unit_; }
   // After fork in the child, whose copy of the DMA thread is gone: nothing is under way.
-  void forget_thread() { activity_.store(0, std::memory_order_relaxed); }
-  // Odd while a copy is under way.
+  void forget_thread() { activity_.reset(); }
   const DmaActivity& activity() const { return activity_; }
 
  private:
@@ -77,10 +90,23 @@ class DmaPort {
     PhysAddr pa{};  // for reports; set by a walk
   };
 
+  struct Piece {  // of a list, inside one page
+    Iova iova;
+    std::uint64_t bytes;
+  };
+  class Pieces;
+  static constexpr std::size_t kBatch = 16;
+  // Of one odd section, which invalidations wait for.
+  static constexpr std::uint64_t kBatchBytes = 4 * kPageSize;
+
+  template <typename Copy>
+  DmaResult transfer_list(std::span<const DmaSegment> list, Access access, std::uint64_t bytes, Copy copy);
+  std::size_t find_batch(Access access, std::span<const Piece> pieces, std::span<Spot> spots);
   template <std::size_t N, typename Copy>
   DmaResult transfer(std::array<Side, N> sides, std::uint64_t bytes, Copy copy);
   void enter();
   void leave();
+  std::byte* find_cached(Side side) const;
   Spot find(Side side);
   Spot walk(Side side);
   std::optional<Translation> ask_unit(Side side);
@@ -91,7 +117,7 @@ class DmaPort {
   Memory& memory_;
   IommuUnit* unit_;
   StreamId stream_;
-  DmaActivity activity_{0};
+  DmaActivity& activity_;         // the memory's
   std::uint64_t generation_ = 0;  // of unit and memory, which the caches below belong to
   std::uint64_t epoch_ = 1;       // as in Line::tag
   std::array<Last, 2> last_{};    // by Access

@@ -126,6 +126,7 @@ struct Chunk {
 };
 
 struct Arena : TableMemory {
+  using TableMemory::records_for;
   Arena(std::byte* host, PhysAddr first, std::uint64_t bytes, Record* records) { adopt(host, first, bytes, records); }
 };
 
@@ -170,6 +171,8 @@ class UserMemory final : public Memory {
   std::uint32_t length_in_layer(std::uint32_t layer, std::uint32_t page, std::uint32_t count) const REQUIRES(lock_);
 
   void count_pins(std::uint32_t chunk, std::uint32_t page, std::uint32_t count) REQUIRES(lock_);
+  void count_page_pin(ChunkPages& there, std::uint32_t page) REQUIRES(lock_);
+  void count_total(std::uint32_t chunk, std::uint64_t more) REQUIRES(lock_);
   void drop_pins(std::uint32_t chunk, std::uint32_t page, std::uint32_t count) REQUIRES(lock_);
   void drop_block_pin(std::uint32_t chunk, std::uint32_t page) REQUIRES(lock_);
   void drop_page_pin(std::uint32_t chunk, std::uint32_t page) REQUIRES(lock_);
@@ -218,7 +221,7 @@ Result<> UserMemory::build(const MemorySpec& spec) {
   first_chunk_ = (kArenaFirst + spec.table_arena + kChunk - 1) >> kChunkLg2;
   if (first_chunk_ >= end_chunk_) return fail(EINVAL, "the table arena leaves no room for user pages below the top");
   TRY(arena_.reserve(spec.table_arena));
-  TRY(records_.reserve(spec.table_arena >> kPageShift));
+  TRY(records_.reserve(Arena::records_for(spec.table_arena)));
   TRY(chunks_.reserve(end_chunk_));
   TRY(of_user_.reserve(std::uint64_t{1} << (kUserLg2 - kChunkLg2)));
   tables_ = std::make_unique<Arena>(arena_.get(), PhysAddr{kArenaFirst}, spec.table_arena, records_.get());
@@ -325,25 +328,46 @@ std::uint32_t UserMemory::length_in_layer(std::uint32_t layer, std::uint32_t pag
 
 void UserMemory::count_pins(std::uint32_t chunk, std::uint32_t page, std::uint32_t count) {
   ChunkPages& there = pages(chunk);
+  count_total(chunk, count);
+  if (count == 1) return count_page_pin(there, page);
   for (std::uint32_t at = page, end = page + count; at != end;) {
-    Block& block = there.block(at);
     if (at % kBlockPages == 0 && end - at >= kBlockPages) {
-      add(block.pins, 1);
+      add(there.block(at).pins, 1);
       at += kBlockPages;
-      continue;
+    } else {
+      count_page_pin(there, at++);
     }
-    const std::uint32_t before = there.pins[at].load(std::memory_order_relaxed);
-    if (before == 0) add(block.pages, 1);
-    there.pins[at++].store(before + 1, std::memory_order_relaxed);
   }
+}
+
+inline void UserMemory::count_page_pin(ChunkPages& there, std::uint32_t page) {
+  const std::uint32_t before = there.pins[page].load(std::memory_order_relaxed);
+  if (before == 0) add(there.block(page).pages, 1);
+  there.pins[page].store(before + 1, std::memory_order_relaxed);
+}
+
+// Pages pinned; `more` may be the complement of a number: less.
+inline void UserMemory::count_total(std::uint32_t chunk, std::uint64_t more) {
   auto& pinned = chunks_[chunk].pinned;
-  pinned.store(pinned.load(std::memory_order_relaxed) + count, std::memory_order_relaxed);
-  pinned_pages_.store(pinned_pages_.load(std::memory_order_relaxed) + count, std::memory_order_relaxed);
+  pinned.store(pinned.load(std::memory_order_relaxed) + more, std::memory_order_relaxed);
+  pinned_pages_.store(pinned_pages_.load(std::memory_order_relaxed) + more, std::memory_order_relaxed);
 }
 
 void UserMemory::unpin(PhysRun run) {
   assert(is_aligned(run.first.value | run.bytes, kPageSize));
   const FutexGuard guard(lock_);
+  if (run.bytes == kPageSize) {
+    const auto chunk = static_cast<std::uint32_t>(run.first.value >> kChunkLg2);
+    const auto page = static_cast<std::uint32_t>(run.first.value % kChunk >> kPageShift);
+    ChunkPages& there = pages(chunk);
+    const std::uint32_t pins = there.pins[page].load(std::memory_order_relaxed);
+    if (pins > 1 || (pins == 1 && there.block(page).moved.load(std::memory_order_relaxed) == 0)) [[likely]] {
+      there.pins[page].store(pins - 1, std::memory_order_relaxed);
+      if (pins == 1) subtract(there.block(page).pages, 1);
+      count_total(chunk, ~std::uint64_t{0});
+      return;
+    }
+  }
   for (std::uint64_t pa = run.first.value, left = run.bytes >> kPageShift; left != 0;) {
     const auto chunk = static_cast<std::uint32_t>(pa >> kChunkLg2);
     const auto page = static_cast<std::uint32_t>(pa % kChunk >> kPageShift);
@@ -356,8 +380,7 @@ void UserMemory::unpin(PhysRun run) {
 }
 
 void UserMemory::drop_pins(std::uint32_t chunk, std::uint32_t page, std::uint32_t count) {
-  auto& pinned = chunks_[chunk].pinned;
-  assert(pinned.load(std::memory_order_relaxed) >= count);
+  assert(chunks_[chunk].pinned.load(std::memory_order_relaxed) >= count);
   ChunkPages& there = pages(chunk);
   for (std::uint32_t at = page, end = page + count; at != end;) {
     const bool whole = at % kBlockPages == 0 && end - at >= kBlockPages;
@@ -368,8 +391,7 @@ void UserMemory::drop_pins(std::uint32_t chunk, std::uint32_t page, std::uint32_
       drop_page_pin(chunk, at++);
     }
   }
-  pinned.store(pinned.load(std::memory_order_relaxed) - count, std::memory_order_relaxed);
-  pinned_pages_.store(pinned_pages_.load(std::memory_order_relaxed) - count, std::memory_order_relaxed);
+  count_total(chunk, ~std::uint64_t{count} + 1);
 }
 
 void UserMemory::drop_block_pin(std::uint32_t chunk, std::uint32_t page) {

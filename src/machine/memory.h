@@ -78,8 +78,8 @@ class Memory {
 
   // For ports. The generation changes when a page moves aside: what host() said before is no longer good.
   std::uint64_t generation() const { return generation_.load(std::memory_order_seq_cst); }
-  void add_port(DmaActivity& activity) { fence_.add(activity); }
-  void remove_port(DmaActivity& activity) { fence_.remove(activity); }
+  DmaActivity& add_port() { return fence_.create(); }
+  void remove_port(DmaActivity& activity) { fence_.discard(activity); }
   // Returns when no move is under way. Never inside a copy: a move waits for copies.
   virtual void settle() = 0;
   // A device accessed `pa` and no memory is there: one line for each page (in `findings`, else in the log).

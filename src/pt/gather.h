@@ -3,7 +3,7 @@
 //
 // A driver unmaps (once or many times) into a Gather, invalidates range() on every unit (non-leaf entries too if
 // tables_freed()), waits for that, and then calls release(). Tables are linked through their records: nothing is
-// allocated.
+// allocated. One Gather serves tables of one format.
 #pragma once
 
 #include <algorithm>
@@ -17,6 +17,9 @@ namespace softiommu::pt {
 
 class Gather {
  public:
+  // Tables below a root have one or two sizes.
+  static constexpr unsigned kClasses = 2;
+
   Gather() = default;
   Gather(Gather&& other) noexcept { swap(other); }
   Gather& operator=(Gather&& other) noexcept {
@@ -31,13 +34,16 @@ class Gather {
   // The union of what was unmapped. Only when not empty.
   IovaRange range() const { return {Iova{first_}, Iova{last_}}; }
   // Entries that point to tables went away as well: invalidate cached walks too.
-  bool tables_freed() const { return !zeroed_.empty() || !stale_.empty(); }
+  bool tables_freed() const { return tables_freed_; }
   // Gives the tables back and starts anew. After the invalidation has completed.
   void release(TableMemory& memory) {
-    if (tables_freed()) {
-      memory.free_chain(zeroed_, pages_, TableContents::zeroed);
-      memory.free_chain(stale_, pages_, TableContents::undefined);
-      zeroed_ = stale_ = {};
+    if (tables_freed_) {
+      for (Tables& of_size : tables_) {
+        if (!of_size.zeroed.empty()) memory.free_chain(of_size.zeroed, of_size.size, TableContents::zeroed);
+        if (!of_size.stale.empty()) memory.free_chain(of_size.stale, of_size.size, TableContents::undefined);
+        of_size = {};
+      }
+      tables_freed_ = false;
     }
     first_ = ~std::uint64_t{0};
     last_ = 0;
@@ -48,25 +54,31 @@ class Gather {
     first_ = std::min(first_, first);
     last_ = std::max(last_, last);
   }
-  // For PageTable: a table of `pages` pages that is no longer reachable.
-  void add_table(const TableMemory& memory, PhysAddr table, unsigned pages, TableContents contents) {
-    assert(!tables_freed() || pages_ == pages);
-    pages_ = pages;
-    memory.push(contents == TableContents::zeroed ? zeroed_ : stale_, table);
+  // For PageTable: a table that is no longer reachable. All tables of a class have one size.
+  void add_table(const TableMemory& memory, PhysAddr table, unsigned table_class, TableSize size,
+                 TableContents contents) {
+    Tables& of_size = tables_[table_class];
+    assert((of_size.zeroed.empty() && of_size.stale.empty()) || of_size.size == size);
+    of_size.size = size;
+    tables_freed_ = true;
+    memory.push(contents == TableContents::zeroed ? of_size.zeroed : of_size.stale, table, size);
   }
 
  private:
+  struct Tables {
+    TableMemory::Chain zeroed, stale;
+    TableSize size{0};
+  };
   void swap(Gather& other) noexcept {
     std::swap(first_, other.first_);
     std::swap(last_, other.last_);
-    std::swap(zeroed_, other.zeroed_);
-    std::swap(stale_, other.stale_);
-    std::swap(pages_, other.pages_);
+    std::swap(tables_, other.tables_);
+    std::swap(tables_freed_, other.tables_freed_);
   }
 
   std::uint64_t first_ = ~std::uint64_t{0}, last_ = 0;
-  TableMemory::Chain zeroed_, stale_;
-  unsigned pages_ = 1;
+  bool tables_freed_ = false;
+  Tables tables_[kClasses];
 };
 
 }  // namespace softiommu::pt

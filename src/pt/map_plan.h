@@ -10,8 +10,10 @@
 
 namespace softiommu::pt {
 
-// Bits below n, for n < 64.
-constexpr std::uint64_t below(unsigned n) { return (std::uint64_t{1} << n) - 1; }
+// Bits below n.
+constexpr std::uint64_t below(unsigned n) { return n < 64 ? (std::uint64_t{1} << n) - 1 : ~std::uint64_t{0}; }
+// The number of the block of 2^n bytes that holds `at`.
+constexpr std::uint64_t block(std::uint64_t at, unsigned n) { return n < 64 ? at >> n : 0; }
 // 2^0..2^n as a set of sizes.
 constexpr std::uint64_t sizes_up_to(unsigned n) { return (std::uint64_t{2} << n) - 1; }
 
@@ -37,31 +39,31 @@ struct TableCount {
   }
 };
 
-// Tables of 2^table_lg2 bytes that [first, end) touches, and those that it covers.
-constexpr TableCount count_tables(std::uint64_t first, std::uint64_t end, unsigned table_lg2, bool leaves) {
-  if (first >= end) return {};
-  const std::uint64_t all = ((end - 1) >> table_lg2) - (first >> table_lg2) + 1;
-  const std::uint64_t from = (first + below(table_lg2)) >> table_lg2, to = end >> table_lg2;
-  return {all, leaves && to > from ? to - from : 0};
+// Tables of 2^table_lg2 bytes that [first, last] touches, and those that it covers.
+constexpr TableCount count_tables(std::uint64_t first, std::uint64_t last, unsigned table_lg2, bool leaves) {
+  const std::uint64_t all = block(last, table_lg2) - block(first, table_lg2) + 1;
+  const bool cut_left = (first & below(table_lg2)) != 0, cut_right = (last & below(table_lg2)) != below(table_lg2);
+  const std::uint64_t cut = all == 1 ? cut_left || cut_right : std::uint64_t{cut_left} + cut_right;
+  return {all, leaves ? all - cut : 0};
 }
 
-// Tables whose entries span 2^entry_lg2 bytes and which map [first, end) needs, if none of them exists.
-constexpr TableCount tables_needed(std::uint64_t first, std::uint64_t end, std::uint64_t usable, unsigned entry_lg2,
+// Tables whose entries span 2^entry_lg2 bytes and which map [first, last] needs, if none of them exists. They hold the
+// pages that are smaller than themselves (2^table_lg2) and are in nobody's table below.
+constexpr TableCount tables_needed(std::uint64_t first, std::uint64_t last, std::uint64_t usable, unsigned entry_lg2,
                                    unsigned table_lg2) {
-  const bool leaves = (usable >> entry_lg2 & 1) != 0;
-  const std::uint64_t larger = usable & ~sizes_up_to(entry_lg2);
-  if (larger != 0) {
-    // The middle uses larger pages and needs no tables of this level: only what is left and right of it does.
-    const auto larger_lg2 = static_cast<unsigned>(std::countr_zero(larger));
-    const std::uint64_t middle = (first + below(larger_lg2)) & ~below(larger_lg2),
-                        middle_end = end & ~below(larger_lg2);
-    if (middle < middle_end) {
-      TableCount both = count_tables(first, middle, table_lg2, leaves);
-      both.add(count_tables(middle_end, end, table_lg2, leaves));
-      return both;
-    }
-  }
-  return count_tables(first, end, table_lg2, leaves);
+  const std::uint64_t larger = usable & ~below(table_lg2);
+  const bool leaves = (usable & below(table_lg2) & ~below(entry_lg2)) != 0;
+  if (larger == 0) return count_tables(first, last, table_lg2, leaves);
+  // The middle uses larger pages and needs no tables of this level: only what is left and right of it does.
+  const auto larger_lg2 = static_cast<unsigned>(std::countr_zero(larger));
+  const std::uint64_t from = block(first, larger_lg2) + ((first & below(larger_lg2)) != 0),
+                      to = block(last, larger_lg2) + ((last & below(larger_lg2)) == below(larger_lg2));
+  if (from >= to) return count_tables(first, last, table_lg2, leaves);
+  TableCount both;
+  if (const std::uint64_t middle = from << larger_lg2; first < middle)
+    both.add(count_tables(first, middle - 1, table_lg2, leaves));
+  if (block(last, larger_lg2) >= to) both.add(count_tables(to << larger_lg2, last, table_lg2, leaves));
+  return both;
 }
 
 }  // namespace softiommu::pt

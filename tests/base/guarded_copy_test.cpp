@@ -47,9 +47,10 @@ class GuardedCopy : public testing::Test {
 };
 
 TEST_F(GuardedCopy, CopiesEverySizeAndNotAByteMore) {
-  std::vector<char> from(4200), to(4200);
+  std::vector<char> from(9100), to(9100);
+  // Sizes on both sides of each routine, with source and destination misaligned differently.
   for (std::size_t i = 0; i < from.size(); ++i) from[i] = static_cast<char>(i * 7 + 1);
-  for (std::size_t bytes = 0; bytes < 4100; bytes = bytes < 300 ? bytes + 1 : bytes + 97) {
+  for (std::size_t bytes = 0; bytes < 9000; bytes = bytes < 600 ? bytes + 1 : bytes + 97) {
     std::ranges::fill(to, 0);
     ASSERT_TRUE(guarded_copy(to.data() + 3, from.data() + 5, bytes));
     ASSERT_EQ(std::memcmp(to.data() + 3, from.data() + 5, bytes), 0) << bytes;
@@ -60,7 +61,8 @@ TEST_F(GuardedCopy, CopiesEverySizeAndNotAByteMore) {
 
 TEST_F(GuardedCopy, SaysFalseWhereMemoryIsMissingWhateverTheSize) {
   char buffer[2 * kPage] = {};
-  for (const std::size_t bytes : {1u, 3u, 4u, 8u, 15u, 16u, 31u, 32u, 64u, 100u, 1024u, 4096u}) {
+  for (const std::size_t bytes :
+       {1u, 3u, 4u, 8u, 15u, 16u, 31u, 32u, 64u, 100u, 128u, 200u, 256u, 300u, 1024u, 4096u}) {
     EXPECT_FALSE(guarded_copy(page_ + kPage - bytes + 1, buffer, bytes)) << bytes;
     EXPECT_FALSE(guarded_copy(buffer, page_ + kPage - bytes + 1, bytes)) << bytes;
     EXPECT_TRUE(guarded_copy(page_ + kPage - bytes, buffer, bytes)) << bytes;

@@ -62,6 +62,33 @@ TEST(AreaMap, RunsThatTouchAreOne) {
   EXPECT_EQ(area.runs()[1].first, PhysAddr{0x9000});
 }
 
+TEST(AreaMap, ACutAreaKeepsItsMemory) {
+  AreaMap map;
+  Area& lower = **map.insert(pages(4, 6));
+  lower.user = 0x10000;
+  lower.add_run({PhysAddr{0x1000}, 0x2000});
+  lower.add_run({PhysAddr{0x9000}, 0x4000});
+  Area& upper = **map.split(map.seek(Iova{7 * kPageSize}), Iova{7 * kPageSize});
+  EXPECT_EQ(lower.range, pages(4, 3));
+  EXPECT_EQ(upper.range, pages(7, 3));
+  EXPECT_EQ(upper.user, 0x13000U);
+  ASSERT_EQ(lower.runs().size(), 2U);
+  EXPECT_EQ(lower.runs()[1].bytes, 0x1000U);
+  ASSERT_EQ(upper.runs().size(), 1U);
+  EXPECT_EQ(upper.runs()[0].first, PhysAddr{0xa000});
+  EXPECT_EQ(map.find(pages(9, 1)), &upper);
+}
+
+TEST(AreaMap, ACutThatFailsChangesNothing) {
+  AreaMap map;
+  ASSERT_TRUE(map.insert(pages(4, 6)));
+  fault::fail_nth(1);
+  EXPECT_EQ(map.split(map.first(), Iova{5 * kPageSize}).error().code, ENOMEM);
+  fault::disarm();
+  EXPECT_EQ(map.find(pages(5, 1))->range, pages(4, 6));
+  EXPECT_EQ(map.size(), 1U);
+}
+
 // The oracle is a std::map of first page to number of pages.
 TEST(AreaMap, AgreesWithAPlainMapOverManyChanges) {
   AreaMap map;

@@ -242,6 +242,107 @@ TEST_F(DmaPortTest, AMovedPageIsFoundAgain) {
   EXPECT_TRUE(findings_.all().empty());
 }
 
+TEST_F(DmaPortTest, AListIsOneStreamOfBytes) {
+  expose(0, 0);
+  expose(1, 1);
+  expose(2, 2);
+  std::memset(page(0), 0x11, kPageSize);
+  std::memset(page(1), 0x22, kPageSize);
+  std::memset(page(2), 0x33, kPageSize);
+  const DmaSegment list[] = {{at(2, 8), 3}, {at(0), 0}, {at(0, 4094), 4}, {at(1, 100), 1}, {at(2), 1000}};
+  std::vector<std::byte> got(10);
+  EXPECT_EQ(port_->read(list, got).done, 10u) << "no more than the buffer holds";
+  const std::uint8_t expected[] = {0x33, 0x33, 0x33, 0x11, 0x11, 0x22, 0x22, 0x22, 0x33, 0x33};
+  EXPECT_EQ(std::memcmp(got.data(), expected, sizeof expected), 0);
+  std::ranges::fill(got, std::byte{0x44});
+  EXPECT_EQ(port_->write(std::span(list).first(3), got).done, 7u) << "no more than the list holds";
+  EXPECT_EQ(page(1)[1], std::byte{0x44});
+  EXPECT_EQ(page(1)[2], std::byte{0x22});
+}
+
+TEST_F(DmaPortTest, AListOfManyPagesArrivesWhole) {
+  std::vector<DmaSegment> list;
+  std::vector<std::byte> data(3 * kPages * 600);
+  for (std::size_t i = 0; i < data.size(); ++i) data[i] = static_cast<std::byte>(i * 31 >> 3);
+  for (std::uint64_t i = 0; i < kPages; ++i) expose(i, i);
+  for (std::uint64_t i = 0; i < 3 * kPages; ++i) list.push_back({at(i * 7 % kPages, i / kPages * 1000 + 40), 600});
+  ASSERT_EQ(port_->write(list, data).done, data.size());
+  EXPECT_EQ(unit_->walks, kPages);
+  std::vector<std::byte> got(data.size());
+  ASSERT_EQ(port_->read(list, got).done, data.size());
+  EXPECT_EQ(got, data);
+}
+
+TEST_F(DmaPortTest, AListEndsAtARefusalThatIsRecordedOnce) {
+  expose(0, 0);
+  expose(1, 1);
+  unsigned faults = 0;
+  unit_->on_interrupt([&](unsigned) { ++faults; });
+  const DmaSegment list[] = {{at(0), 10}, {at(1), 10}, {at(5), 10}, {at(6), 10}};
+  std::vector<std::byte> data(40, std::byte{7});
+  const DmaResult result = port_->write(list, data);
+  EXPECT_EQ(result.status, DmaResult::Status::refused);
+  EXPECT_EQ(result.done, 20u);
+  EXPECT_EQ(faults, 1u);
+  EXPECT_EQ(page(1)[9], std::byte{7});
+}
+
+TEST_F(DmaPortTest, AListEndsWhereMemoryIsGoneAndSaysSo) {
+  for (std::uint64_t i = 0; i < 3; ++i) expose(i, i);
+  munmap(page(1), kPageSize);
+  const DmaSegment list[] = {{at(0), 10}, {at(1), 10}, {at(2), 10}};
+  const std::vector<std::byte> data(30, std::byte{7});
+  const DmaResult result = port_->write(list, data);
+  EXPECT_EQ(result.status, DmaResult::Status::no_memory);
+  EXPECT_EQ(result.done, 10u);
+  EXPECT_EQ(page(2)[0], std::byte{0});
+  EXPECT_EQ(findings_.all().size(), 1u);
+}
+
+TEST_F(DmaPortTest, TranslationsOfManyAddressesAreThoseOfEach) {
+  std::vector<Iova> iovas;
+  for (std::uint64_t i = 0; i < kPages; i += 2) expose(i, i);
+  for (std::uint64_t i = 0; i < 3 * kPages; ++i) iovas.push_back(at(i * 5 % kPages, i));
+  std::vector<std::byte*> hosts(iovas.size());
+  port_->translate(Access::write, iovas, hosts);
+  for (std::uint64_t i = 0; i < iovas.size(); ++i) {
+    const std::uint64_t number = iovas[i].value / kPageSize;
+    EXPECT_EQ(hosts[i], number % 2 == 0 ? page(number) + iovas[i].value % kPageSize : nullptr) << i;
+  }
+}
+
+TEST_F(DmaPortTest, APortTurnsHotByCopyingAndColdByAnInvalidation) {
+  if (!DmaFence::has_system_call()) GTEST_SKIP() << "without membarrier all ports stay cold";
+  expose(0, 0);
+  const auto copy = [&](unsigned times) {
+    for (unsigned i = 0; i < times; ++i) write(at(0), 1);
+  };
+  copy(DmaActivity::kHotAfter - 1);
+  EXPECT_FALSE(port_->activity().is_hot());
+  unit_->invalidate();
+  copy(DmaActivity::kHotAfter - 1);
+  EXPECT_FALSE(port_->activity().is_hot()) << "counted between invalidations";
+  copy(2);
+  EXPECT_TRUE(port_->activity().is_hot());
+  unit_->invalidate();
+  EXPECT_FALSE(port_->activity().is_hot());
+  EXPECT_TRUE(write(at(0), 2));
+}
+
+TEST_F(DmaPortTest, APortThatGoesAwayIsNotWaitedFor) {
+  std::vector<std::unique_ptr<DmaPort>> ports;
+  for (StreamId i = 0; i < 40; ++i) ports.push_back(std::make_unique<DmaPort>(*memory_, unit_.get(), i));
+  std::byte value{};
+  expose(0, 0);
+  for (const auto& port : ports) EXPECT_TRUE(port->read(at(0), {&value, 1}));
+  ports.erase(ports.begin() + 3, ports.begin() + 30);
+  unit_->invalidate();
+  for (StreamId i = 0; i < 20; ++i) ports.push_back(std::make_unique<DmaPort>(*memory_, unit_.get(), i));
+  unit_->clear(0);
+  unit_->invalidate();
+  for (const auto& port : ports) EXPECT_FALSE(port->read(at(0), {&value, 1}));
+}
+
 TEST_F(DmaPortTest, AFaultInterruptMayWaitForDma) {
   unsigned handled = 0;
   unit_->on_interrupt([&](unsigned) {
@@ -250,7 +351,7 @@ TEST_F(DmaPortTest, AFaultInterruptMayWaitForDma) {
   });
   EXPECT_EQ(write(at(3), 1).status, DmaResult::Status::refused);
   EXPECT_EQ(handled, 1u);
-  EXPECT_EQ(port_->activity() % 2, 0u);
+  EXPECT_EQ(port_->activity().count() % 2, 0u);
 }
 
 // A device that writes all of page 0 without end, on a thread of its own.
@@ -295,6 +396,9 @@ TEST_F(DmaPortTest, NoStaleByteArrivesAfterAnInvalidationIsComplete) {
     unit_->invalidate();
     mark_of(page(old_page)) = kMark;
     if (round % 4 == 0) std::this_thread::yield();
+    // Now and then the port copies long enough to turn hot.
+    const std::uint64_t enough = round % 64 == 0 ? device.written + 2 * DmaActivity::kHotAfter : 0;
+    while (device.written < enough && device.failed == 0) std::this_thread::yield();
   }
   device.stop();
   EXPECT_EQ(stale, 0u);

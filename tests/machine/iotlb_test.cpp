@@ -3,6 +3,10 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
+#include <compare>
+#include <random>
+#include <set>
 #include <thread>
 
 namespace softiommu {
@@ -118,6 +122,103 @@ TEST_F(IotlbTest, InsertReplacesTheSamePage) {
   EXPECT_EQ(iotlb_.look_up(1, Iova{0x4000})->page, PhysAddr{0xa000});
   iotlb_.invalidate_range(1, {Iova{0x4000}, Iova{0x4000}});
   EXPECT_FALSE(has(1, 0x4000));
+}
+
+// ---- against a plain model
+
+// Random entries of three page sizes in a few spaces, each size in a part of the address space of its own, so that
+// nothing hides behind a smaller page.
+class IotlbModel : public IotlbTest {
+ protected:
+  struct Key {
+    std::uint64_t space, iova;
+    std::uint8_t lg2;
+    auto operator<=>(const Key&) const = default;
+    IovaRange range() const { return IovaRange::of(Iova{iova}, std::uint64_t{1} << lg2); }
+  };
+  Key random_key() {
+    constexpr std::uint8_t kLg2[] = {12, 21, 30};
+    const std::uint8_t lg2 = kLg2[random() % 3];
+    const std::uint64_t pages = lg2 == 12 ? 6000 : 300;
+    return {random() % 5 << 16 | random() % 3, (std::uint64_t{lg2} << 40) + (random() % pages << lg2), lg2};
+  }
+  static std::uint64_t pa_of(const Key& key) { return key.iova ^ key.space << 45; }
+  void fill_random() {
+    const Key key = random_key();
+    fill(key.space, key.iova, page(pa_of(key), key.lg2));
+    known_.insert(key);
+  }
+  // What of the known entries is there; the others have been evicted.
+  std::set<Key> present() {
+    std::erase_if(known_, [this](const Key& key) {
+      const auto found = iotlb_.look_up(key.space, key.range().last);
+      if (found) {
+        EXPECT_EQ(found->page.value, pa_of(key));
+        EXPECT_EQ(found->page_lg2, key.lg2);
+      }
+      return !found;
+    });
+    return known_;
+  }
+  // Runs an invalidation: exactly the entries that it means are gone.
+  void expect_exact(auto invalidate, auto meant) {
+    std::set<Key> expected = present();
+    std::erase_if(expected, meant);
+    invalidate();
+    EXPECT_EQ(present(), expected);
+  }
+  std::uint64_t random() { return random_(); }
+
+  std::mt19937_64 random_{1};
+  std::set<Key> known_;
+};
+
+TEST_F(IotlbModel, AnInsertEvictsAtMostOneEntry) {
+  for (int i = 0; i < 300; ++i) fill_random();
+  for (int i = 0; i < 300; ++i) {
+    const std::size_t before = present().size();
+    fill_random();
+    ASSERT_GE(present().size() + 1, before);
+  }
+}
+
+TEST_F(IotlbModel, InvalidationsTakeWhatTheyMeanAndNothingElse) {
+  constexpr std::uint64_t kHigh = ~std::uint64_t{0xffff};
+  for (int round = 0; round < 400; ++round) {
+    for (std::uint64_t i = random() % 64; i > 0; --i) fill_random();
+    const Key key = random_key();
+    const std::uint64_t bytes = std::uint64_t{1} << random() % 36;
+    const IovaRange range = IovaRange::of(Iova{key.iova + random() % kPageSize}, bytes);
+    switch (random() % 8) {
+      case 0:
+        expect_exact([&] { iotlb_.invalidate_space(key.space); }, [&](const Key& k) { return k.space == key.space; });
+        break;
+      case 1:
+        expect_exact([&] { iotlb_.invalidate_masked(kHigh, key.space & kHigh); },
+                     [&](const Key& k) { return (k.space & kHigh) == (key.space & kHigh); });
+        break;
+      case 2:
+        expect_exact(
+            [&] { iotlb_.invalidate_masked_range(kHigh, key.space & kHigh, range); },
+            [&](const Key& k) { return (k.space & kHigh) == (key.space & kHigh) && k.range().overlaps(range); });
+        break;
+      default:
+        expect_exact([&] { iotlb_.invalidate_range(key.space, range); },
+                     [&](const Key& k) { return k.space == key.space && k.range().overlaps(range); });
+    }
+    ASSERT_FALSE(HasFailure()) << "round " << round;
+  }
+  expect_exact([&] { iotlb_.invalidate_all(); }, [](const Key&) { return true; });
+}
+
+TEST_F(IotlbModel, ATicketIsVoidAfterAnyInvalidationEvenOfAnotherSpace) {
+  for (int i = 0; i < 200; ++i) {
+    const Iotlb::Ticket ticket = iotlb_.ticket();
+    iotlb_.invalidate_range(random_key().space, random_key().range());
+    const Key key = random_key();
+    iotlb_.insert(ticket, key.space, Iova{key.iova}, page(pa_of(key), key.lg2));
+    ASSERT_FALSE(has(key.space, key.iova));
+  }
 }
 
 TEST_F(IotlbTest, AReaderNeverSeesAMixtureOfTwoEntries) {

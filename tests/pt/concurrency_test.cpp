@@ -1,12 +1,23 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// Readers without locks beside maps and unmaps that recycle tables.
+// Several threads on one table: more of it than the laws have time for in every format.
+#include <gtest/gtest.h>
+
+#include <random>
 #include <thread>
 
-#include "format_suite.h"
+#include "arena.h"
+#include "pt/formats/vtd_second_stage.h"
+#include "pt/page_table.h"
 
 namespace softiommu::pt {
 
-class Concurrency : public FormatSuite<Case<VtdSecondStage, 0>> {};
+class Concurrency : public ::testing::Test {
+ protected:
+  static constexpr Prot kReadWrite{.read = true, .write = true};
+
+  Arena memory;
+  PageTable<VtdSecondStage> table = *PageTable<VtdSecondStage>::create(memory, {});
+};
 
 // Each IOVA only ever translates to itself + 16 GiB: an answer from a recycled table would be something else.
 TEST_F(Concurrency, AReaderSeesTheRightAddressOrNone) {
@@ -15,36 +26,51 @@ TEST_F(Concurrency, AReaderSeesTheRightAddressOrNone) {
   std::atomic<unsigned> wrong{0}, hits{0};
   std::thread reader([&] {
     for (std::uint64_t at = 0; !stop.load(std::memory_order_relaxed); at = (at + 13 * kPageSize) % (8 * kSpan)) {
-      const auto pa = phys(at);
+      const auto pa = table.iova_to_phys(Iova{at});
       if (pa) hits.fetch_add(1, std::memory_order_relaxed);
-      if (pa && *pa != at + kBase) wrong.fetch_add(1, std::memory_order_relaxed);
+      if (pa && pa->value != at + kBase) wrong.fetch_add(1, std::memory_order_relaxed);
     }
   });
+  Gather gather;
   for (unsigned round = 0; round < 400 || (hits == 0 && round < 100000); ++round) {
     const std::uint64_t iova = round % 8 * kSpan + round % 3 * kPageSize, bytes = kSpan - 3 * kPageSize;
-    ASSERT_EQ(map(iova, iova + kBase, bytes), 0);
-    ASSERT_EQ(unmap(iova, bytes), bytes);
+    ASSERT_TRUE(table.map(Iova{iova}, PhysAddr{iova + kBase}, bytes, kReadWrite));
+    ASSERT_EQ(table.unmap(Iova{iova}, bytes, gather), bytes);
+    gather.release(memory);
   }
   stop = true;
   reader.join();
   EXPECT_EQ(wrong, 0u);
-  EXPECT_EQ(tables(), shape.root_tables);
+  EXPECT_EQ(memory.allocated_bytes(), table.root_bytes());
 }
 
+// Single pages, runs and large pages of several threads, each in pages of its own that lie between those of the others.
 TEST_F(Concurrency, WritersOfDifferentPagesDoNotDisturbEachOther) {
-  constexpr unsigned kRounds = 2000;
-  const auto work = [&](std::uint64_t iova) {
+  constexpr unsigned kThreads = 4, kRounds = 3000;
+  constexpr std::uint64_t kSlot = 64 * kPageSize;
+  const auto work = [&](std::uint64_t me) {
+    std::mt19937_64 random(me);
     for (unsigned round = 0; round < kRounds; ++round) {
       Gather own;
-      EXPECT_TRUE(table.map(Iova{iova}, PhysAddr{iova}, kPageSize, kReadWrite));
-      EXPECT_EQ(table.unmap(Iova{iova}, kPageSize, own), kPageSize);
+      const std::uint64_t iova = (random() % 64 * kThreads + me) * kSlot, bytes = (1 + random() % 64) * kPageSize;
+      EXPECT_TRUE(table.map(Iova{iova}, PhysAddr{iova + kGiB + kPageSize}, bytes, kReadWrite));
+      EXPECT_EQ(table.iova_to_phys(Iova{iova + bytes - 1}), PhysAddr{iova + kGiB + kPageSize + bytes - 1});
+      if (round % 16 == 0) table.read_dirty(table.aperture(), true, [](Iova, std::uint64_t) { ADD_FAILURE(); });
+      EXPECT_EQ(table.unmap(Iova{iova}, bytes, own), bytes);
+      const Iova large{(1 + me) * kGiB + random() % 4 * 2 * kMiB};
+      EXPECT_TRUE(table.map(large, PhysAddr{0}, 2 * kMiB, kReadWrite));
+      if (round % 4 == 0) {
+        EXPECT_TRUE(table.cut(IovaRange::of(large, kPageSize), own));
+      }
+      EXPECT_EQ(table.unmap(large, 2 * kMiB, own), 2 * kMiB);
       own.release(memory);
     }
   };
-  std::thread other(work, 0x1000);
-  work(0x2000);
-  other.join();
-  EXPECT_EQ(tables(), shape.root_tables);
+  std::vector<std::thread> others;
+  for (std::uint64_t me = 1; me < kThreads; ++me) others.emplace_back(work, me);
+  work(0);
+  for (std::thread& other : others) other.join();
+  EXPECT_EQ(memory.allocated_bytes(), table.root_bytes());
 }
 
 }  // namespace softiommu::pt

@@ -2,7 +2,6 @@
 // What the formats accept, and whole leaf and table words written by hand from the manuals.
 #include <gtest/gtest.h>
 
-#include "pt/formats/arm_lpae.h"
 #include "pt/formats/vtd_second_stage.h"
 #include "pt/formats/x86_64.h"
 
@@ -13,7 +12,7 @@ constexpr Prot kRead{.read = true}, kWrite{.write = true}, kBoth{.read = true, .
 template <class F>
 std::uint64_t leaf(const typename F::Config& config, Prot prot, std::uint64_t pa, unsigned level = 0) {
   const auto attributes = F::attributes(config, prot);
-  return attributes ? F::leaf(*attributes, PhysAddr{pa}, level) : 0;
+  return attributes ? F::leaf(*attributes, PhysAddr{pa}, level, 12 + 9 * level) : 0;
 }
 
 TEST(VtdSecondStage, LeavesAreWordsOfTheManual) {
@@ -21,7 +20,7 @@ TEST(VtdSecondStage, LeavesAreWordsOfTheManual) {
   EXPECT_EQ(leaf<VtdSecondStage>({}, kWrite, 0x12345000), 0x12345002u);
   EXPECT_EQ(leaf<VtdSecondStage>({}, kBoth, 0x40200000, 1), 0x40200083u);
   EXPECT_EQ(leaf<VtdSecondStage>({.snoop_control = true}, {.read = true, .coherent = true}, 0x1000), 0x1801u);
-  EXPECT_EQ(VtdSecondStage::table(PhysAddr{0xf'ffff'ffff'f000}), 0xf'ffff'ffff'f003u);
+  EXPECT_EQ(VtdSecondStage::table(PhysAddr{0xf'ffff'ffff'f000}, 1), 0xf'ffff'ffff'f003u);
 }
 
 TEST(VtdSecondStage, RefusesWhatItCannotExpress) {
@@ -48,7 +47,7 @@ TEST(X86_64, LeavesAreWordsOfTheManual) {
   EXPECT_EQ(leaf<X86_64>({}, kBoth, 0x12345000), 0x12345067u);                           // and RW D
   EXPECT_EQ(leaf<X86_64>({.dirty_tracking = true}, kBoth, 0x40000000, 2), 0x400000a7u);  // P RW US A PS
   EXPECT_EQ(leaf<X86_64>({.execute_disable = true}, kRead, 0x1000), 0x8000'0000'0000'1025u);
-  EXPECT_EQ(X86_64::table(PhysAddr{0x7000}), 0x7027u);
+  EXPECT_EQ(X86_64::table(PhysAddr{0x7000}, 1), 0x7027u);
 }
 
 TEST(X86_64, RefusesWhatItCannotExpress) {
@@ -61,50 +60,6 @@ TEST(X86_64, ServesTheLowerHalf) {
   EXPECT_EQ(X86_64::shape({.top_level = 3})->input_bits, 47u);
   EXPECT_EQ(X86_64::shape({.top_level = 4})->input_bits, 56u);
   EXPECT_FALSE(X86_64::shape({.top_level = 2}));
-}
-
-TEST(ArmLpae, StageOneLeavesAreWordsOfTheManual) {
-  // page, AttrIndx 1, AP[1], inner shareable, AF, nG, PXN, XN; read only adds AP[2]
-  EXPECT_EQ(leaf<ArmLpae>({}, kBoth, 0x12345000), 0x0060'0000'1234'5f47u);
-  EXPECT_EQ(leaf<ArmLpae>({}, kRead, 0x12345000), 0x0060'0000'1234'5fc7u);
-  EXPECT_EQ(leaf<ArmLpae>({}, kBoth, 0x40200000, 1), 0x0060'0000'4020'0f45u);
-  EXPECT_EQ(leaf<ArmLpae>({}, {.read = true, .execute = true}, 0x1000), 0x0000'0000'0000'1fc7u);
-  EXPECT_EQ(leaf<ArmLpae>({.dirty_tracking = true}, kBoth, 0x1000), 0x0068'0000'0000'1fc7u);  // DBM, clean
-  EXPECT_EQ(ArmLpae::table(PhysAddr{0x7000}), 0x7003u);
-}
-
-TEST(ArmLpae, StageTwoLeavesAreWordsOfTheManual) {
-  // page, MemAttr 15, S2AP, inner shareable, AF, XN 2
-  EXPECT_EQ(leaf<ArmLpae>({.stage = 2}, kBoth, 0x12345000), 0x0040'0000'1234'57ffu);
-  EXPECT_EQ(leaf<ArmLpae>({.stage = 2}, kRead, 0x12345000), 0x0040'0000'1234'577fu);
-  EXPECT_EQ(leaf<ArmLpae>({.stage = 2}, kWrite, 0x40000000, 2), 0x0040'0000'4000'07bdu);
-  EXPECT_EQ(leaf<ArmLpae>({.stage = 2, .dirty_tracking = true}, kBoth, 0x1000), 0x0048'0000'0000'177fu);
-  EXPECT_EQ(leaf<ArmLpae>({.stage = 2, .force_write_back = true}, {.read = true, .coherent = true}, 0x1000),
-            0x0040'0000'0000'175bu);
-}
-
-TEST(ArmLpae, RefusesWhatItCannotExpress) {
-  EXPECT_FALSE(ArmLpae::attributes({}, kWrite));
-  EXPECT_FALSE(ArmLpae::attributes({}, {.read = true, .coherent = true}));
-  EXPECT_FALSE(ArmLpae::attributes({.stage = 2}, {}));
-  EXPECT_FALSE(ArmLpae::attributes({.stage = 2}, {.read = true, .coherent = true}));
-}
-
-TEST(ArmLpae, ConcatenatesUpToSixteenStageTwoRoots) {
-  EXPECT_EQ(ArmLpae::shape({.stage = 2, .input_bits = 40})->root_tables, 2u);
-  EXPECT_EQ(ArmLpae::shape({.stage = 2, .input_bits = 40})->top_level, 2u);
-  EXPECT_EQ(ArmLpae::shape({.stage = 2, .input_bits = 43})->root_tables, 16u);
-  EXPECT_EQ(ArmLpae::shape({.stage = 2, .input_bits = 44})->root_tables, 1u);
-  EXPECT_EQ(ArmLpae::shape({.stage = 2, .input_bits = 44})->top_level, 3u);
-  EXPECT_EQ(ArmLpae::shape({.stage = 1, .input_bits = 40})->root_tables, 1u);
-  EXPECT_EQ(ArmLpae::shape({.stage = 1, .input_bits = 40})->top_level, 3u);
-}
-
-TEST(ArmLpae, RefusesSizesThatTheArchitectureDoesNotHave) {
-  EXPECT_FALSE(ArmLpae::shape({.stage = 3}));
-  EXPECT_FALSE(ArmLpae::shape({.input_bits = 31}));
-  EXPECT_FALSE(ArmLpae::shape({.input_bits = 49}));
-  EXPECT_FALSE(ArmLpae::shape({.output_bits = 41}));
 }
 
 }  // namespace softiommu::pt

@@ -18,14 +18,19 @@ PagingDomain::PagingDomain(Driver& owner, Table table, std::vector<Unit*> made_f
 
 Result<> PagingDomain::map(Iova iova, PhysAddr pa, std::uint64_t bytes, Prot prot) {
   prot.coherent = prot.coherent || enforces_cache_coherency_;
-  TRY(table_.map(iova, pa, bytes, prot));
+  auto mapped = table_.map(iova, pa, bytes, prot);
+  if (mapped && sync_after_map_.load(std::memory_order_seq_cst)) [[unlikely]]
+    sync_after_map(iova, bytes);
+  return mapped;
+}
+
+void PagingDomain::sync_after_map(Iova iova, std::uint64_t bytes) {
   const MutexLock lock(mutex_);
   for (const Use& use : uses_) {
     if (!use.unit->must_sync_after_map()) continue;
     if (const auto synced = use.unit->sync_after_map(use.id, IovaRange::of(iova, bytes)); !synced)
       log::error("DMAR: {}: {}", use.unit->name(), synced.error().why);
   }
-  return {};
 }
 
 std::uint64_t PagingDomain::unmap(Iova iova, std::uint64_t bytes) {

@@ -31,6 +31,8 @@ class PagingDomain final : public SharedTableDomain<Unit> {
   unsigned levels() const { return table_.top_level() + 1; }
 
  private:
+  void sync_after_map(Iova iova, std::uint64_t bytes);
+
   Table table_;
   std::vector<Unit*> made_for_;
   unsigned address_width_;

@@ -83,10 +83,6 @@ Descriptors::~Descriptors() {
   for (auto& chunk : chunks_) delete chunk.load();
 }
 
-Descriptors::Use::~Use() {
-  if (open_ != nullptr) drop(open_);
-}
-
 std::shared_ptr<void> Descriptors::Use::share() const {
   open_->references.fetch_add(1, std::memory_order_relaxed);
   return {open_, [](OpenFile* open) { drop(open); }};
@@ -106,20 +102,6 @@ std::atomic<OpenFile*>* Descriptors::slot(int fd, bool make) const {
     }
   }
   return chunk == nullptr ? nullptr : &(*chunk)[static_cast<std::size_t>(fd) % kChunk];
-}
-
-Descriptors::Use Descriptors::find(int fd) const {
-  std::atomic<OpenFile*>* place = slot(fd, false);
-  for (;;) {
-    OpenFile* open = place == nullptr ? nullptr : place->load(std::memory_order_acquire);
-    if (open == nullptr) return {};
-    std::uint32_t count = open->references.load(std::memory_order_relaxed);
-    while (count != 0 && !open->references.compare_exchange_weak(count, count + 1, std::memory_order_acquire)) {
-    }
-    if (count == 0) continue;  // the last close is under way: the slot is about to change
-    if (place->load(std::memory_order_acquire) == open) return Use(open);
-    drop(open);
-  }
 }
 
 Result<OpenFile*> Descriptors::make_record(std::shared_ptr<File> file, int flags, std::function<void()> on_release) {
@@ -214,8 +196,7 @@ long Descriptors::close(int fd) {
   return result;
 }
 
-void Descriptors::drop(OpenFile* open) {
-  if (open->references.fetch_sub(1, std::memory_order_acq_rel) != 1) return;
+void Descriptors::last_use_gone(OpenFile* open) {
   if (open->foreign || open->peer < 0 || all_handles_closed(open->peer)) {
     finish(open);
     return;

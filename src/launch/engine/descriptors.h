@@ -52,7 +52,9 @@ class Descriptors {
       std::swap(open_, other.open_);
       return *this;
     }
-    ~Use();
+    ~Use() {
+      if (open_ != nullptr) drop(open_);
+    }
     explicit operator bool() const { return open_ != nullptr; }
     OpenFile* operator->() const { return open_; }
     OpenFile* get() const { return open_; }
@@ -63,7 +65,22 @@ class Descriptors {
     OpenFile* open_ = nullptr;
   };
 
-  Use find(int fd) const;
+  Use find(int fd) const {
+    if (static_cast<unsigned>(fd) >= SOFTIOMMU_MAX_DESCRIPTORS) return {};
+    const Chunk* const chunk = chunks_[static_cast<unsigned>(fd) / kChunk].load(std::memory_order_acquire);
+    if (chunk == nullptr) return {};
+    const std::atomic<OpenFile*>& place = (*chunk)[static_cast<unsigned>(fd) % kChunk];
+    for (;;) {
+      OpenFile* const open = place.load(std::memory_order_acquire);
+      if (open == nullptr) return {};
+      std::uint32_t count = open->references.load(std::memory_order_relaxed);
+      while (count != 0 && !open->references.compare_exchange_weak(count, count + 1, std::memory_order_acquire)) {
+      }
+      if (count == 0) continue;  // the last close is under way: the slot is about to change
+      if (place.load(std::memory_order_acquire) == open) return Use(open);
+      drop(open);
+    }
+  }
   // A new descriptor for a new open file. EMFILE, ENFILE, ENOMEM.
   Result<int> install(std::shared_ptr<File> file, int flags, std::function<void()> on_release = {});
   // fcntl(F_DUPFD, least) or dup3(fd, replace, flags): the kernel's answer.
@@ -82,7 +99,11 @@ class Descriptors {
   Result<OpenFile*> make_record(std::shared_ptr<File> file, int flags, std::function<void()> on_release);
   void publish(int fd, OpenFile* open);
   OpenFile* withdraw(int fd);
-  static void drop(OpenFile* open);
+  static void drop(OpenFile* open) {
+    if (open->references.fetch_sub(1, std::memory_order_acq_rel) == 1) [[unlikely]]
+      last_use_gone(open);
+  }
+  static void last_use_gone(OpenFile* open);
   static void finish(OpenFile* open);
 
   mutable std::array<std::atomic<Chunk*>, kChunks> chunks_{};

@@ -37,7 +37,7 @@ bool parse_line(const char* line, Mapping& out) {
 
 }  // namespace
 
-Result<> Mappings::check(std::uintptr_t first, std::size_t bytes, bool write) {
+Result<> Mappings::check_elsewhere(std::uintptr_t first, std::size_t bytes, bool write) {
   if (bytes == 0 || first + (bytes - 1) < first) return fail(EFAULT, "the range wraps around");
   const std::uintptr_t last = first + (bytes - 1);
   const MutexLock lock(mutex_);
@@ -48,10 +48,6 @@ Result<> Mappings::check(std::uintptr_t first, std::size_t bytes, bool write) {
 }
 
 bool Mappings::covers_locked(std::uintptr_t first, std::uintptr_t last, bool write) {
-  if (latest_ < list_.size()) [[likely]] {
-    const Mapping& latest = list_[latest_];
-    if (latest.first <= first && last <= latest.last && latest.read && (latest.write || !write)) return true;
-  }
   auto at = std::upper_bound(list_.begin(), list_.end(), first,
                              [](std::uintptr_t a, const Mapping& m) { return a < m.first; });
   if (at == list_.begin()) return false;

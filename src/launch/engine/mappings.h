@@ -23,7 +23,18 @@ struct Mapping {
 class Mappings {
  public:
   // EFAULT: part of [first, first + bytes) is not mapped, not readable, or not writable though `write`.
-  Result<> check(std::uintptr_t first, std::size_t bytes, bool write);
+  Result<> check(std::uintptr_t first, std::size_t bytes, bool write) {
+    const std::uintptr_t last = first + (bytes - 1);
+    {
+      const MutexLock lock(mutex_);
+      if (latest_ < list_.size() && first <= last && bytes != 0) [[likely]] {
+        const Mapping& latest = list_[latest_];
+        if (latest.first <= first && last <= latest.last && latest.read && (latest.write || !write)) [[likely]]
+          return {};
+      }
+    }
+    return check_elsewhere(first, bytes, write);
+  }
   void invalidate();
   // After fork: the thread that may have held the lock is not here.
   void become_child() {
@@ -34,6 +45,7 @@ class Mappings {
   bool find(std::uintptr_t address, Mapping& out);
 
  private:
+  Result<> check_elsewhere(std::uintptr_t first, std::size_t bytes, bool write);
   bool covers_locked(std::uintptr_t first, std::uintptr_t last, bool write) REQUIRES(mutex_);
   void refresh_locked() REQUIRES(mutex_);
 

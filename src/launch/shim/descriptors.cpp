@@ -201,11 +201,8 @@ long control(int fd, int command, long argument) {
 
 using namespace softiommu::shim;
 
-SHIM_EXPORT int ioctl(int fd, unsigned long request, ...) {
-  va_list list;
-  va_start(list, request);
-  const auto argument = va_arg(list, unsigned long);
-  va_end(list);
+// Declared with an ellipsis, whose one argument every 64-bit Linux ABI passes as if it were named.
+SHIM_EXPORT int ioctl(int fd, unsigned long request, unsigned long argument) {
   if (owned(fd)) return int_answer(in_engine([&](const SoftiommuEngine& e) { return e.ioctl(fd, request, argument); }));
   return int_answer(raw(SYS_ioctl, fd, static_cast<long>(request), static_cast<long>(argument)));
 }

@@ -46,7 +46,8 @@ inline long answer(long result) {
 }
 inline int int_answer(long result) { return static_cast<int>(answer(result)); }
 
-extern thread_local SoftiommuThread this_thread __attribute__((tls_model("initial-exec")));
+// constinit: an access goes straight to it, without a look for an initialiser.
+extern constinit thread_local SoftiommuThread this_thread __attribute__((tls_model("initial-exec")));
 extern uint64_t owned_bits[SOFTIOMMU_MAX_DESCRIPTORS / 64];
 extern uint64_t hidden_bits[SOFTIOMMU_MAX_DESCRIPTORS / 64];
 extern const SoftiommuEngine* loaded_engine;  // nullptr until the first open of one of our files
@@ -67,17 +68,18 @@ inline bool hidden(int fd) { return bit(hidden_bits, fd) && !inside(); }
 // The thread is in the engine as long as this lives. errno is as before afterwards.
 class Scope {
  public:
-  Scope() : errno_(errno) { ++this_thread.inside; }
+  Scope() : place_(&errno), errno_(*place_) { ++this_thread.inside; }
   ~Scope() {
     if (--this_thread.inside == 0 && this_thread.postponed != 0) [[unlikely]] {
       if (const auto* e = engine()) e->leave();
     }
-    errno = errno_;
+    *place_ = errno_;
   }
   Scope(const Scope&) = delete;
   Scope& operator=(const Scope&) = delete;
 
  private:
+  int* place_;
   int errno_;
 };
 

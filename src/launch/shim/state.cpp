@@ -11,7 +11,7 @@
 
 namespace softiommu::shim {
 
-thread_local SoftiommuThread this_thread __attribute__((tls_model("initial-exec")));
+constinit thread_local SoftiommuThread this_thread __attribute__((tls_model("initial-exec"))) = {};
 uint64_t owned_bits[SOFTIOMMU_MAX_DESCRIPTORS / 64];
 uint64_t hidden_bits[SOFTIOMMU_MAX_DESCRIPTORS / 64];
 const SoftiommuEngine* loaded_engine = nullptr;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // One direct-mapped table for all page sizes: an entry's place follows from its space, page number and page size,
-// and a bit set of the sizes present says which places a look-up has to probe (one or two in practice).
+// and a bit set of the sizes present says which places a look-up has to probe (one or two in practice). An invalidation
+// probes the places of its range in the same way, or looks at the entries that are there, whichever is less.
 //
 // Each entry has a sequence number, odd while it changes. All its words are atomic, loaded with acquire and stored with
 // release: a reader that sees any new word also sees the odd (or a later) number when it looks again.
@@ -49,6 +50,10 @@ std::size_t place_of(std::uint64_t space, Iova iova, unsigned page_lg2) {
   return ((page ^ page >> Iotlb::kEntriesLg2) + (spread >> (64 - Iotlb::kEntriesLg2))) % kEntries;
 }
 
+// Spaces are counted by a hash, so that an invalidation knows when it has seen all that it may have to take.
+constexpr std::size_t kGroups = 256;
+std::size_t group_of(std::uint64_t space) { return space * 0x9E37'79B9'7F4A'7C15 >> 56; }
+
 struct Entry {
   Word sequence, space, tag, data;
 };
@@ -60,9 +65,12 @@ struct Iotlb::Impl {
   Word sizes{0};          // bit n: an entry of 2^n bytes may be present
   Word invalidations{0};  // the ticket
   FutexLock lock;         // of everything that changes; a leaf
-  std::array<std::uint32_t, kSizes> live GUARDED_BY(lock){};
+  std::array<std::uint64_t, kEntries / 64> occupied GUARDED_BY(lock){};
+  std::array<std::uint32_t, kSizes> of_size GUARDED_BY(lock){};
+  std::array<std::uint32_t, kGroups> of_group GUARDED_BY(lock){};
+  std::uint32_t total GUARDED_BY(lock) = 0;
 
-  void put(Entry& entry, std::uint64_t space, std::uint64_t tag, std::uint64_t data) REQUIRES(lock) {
+  static void put(Entry& entry, std::uint64_t space, std::uint64_t tag, std::uint64_t data) {
     const std::uint64_t sequence = entry.sequence.load(std::memory_order_relaxed);
     entry.sequence.store(sequence + 1, std::memory_order_relaxed);
     entry.space.store(space, std::memory_order_release);
@@ -70,51 +78,92 @@ struct Iotlb::Impl {
     entry.data.store(data, std::memory_order_release);
     entry.sequence.store(sequence + 2, std::memory_order_release);
   }
-  void count(unsigned page_lg2) REQUIRES(lock) {
-    if (live[page_lg2]++ == 0) sizes.fetch_or(std::uint64_t{1} << page_lg2, std::memory_order_release);
+  void fill(std::size_t place, std::uint64_t space, std::uint64_t tag, std::uint64_t data) REQUIRES(lock) {
+    forget(place);
+    put(entries[place], space, tag, data);
+    occupied[place / 64] |= std::uint64_t{1} << place % 64;
+    ++total;
+    ++of_group[group_of(space)];
+    const unsigned page_lg2 = tag & kInPage;
+    if (of_size[page_lg2]++ == 0) set_sizes(sizes.load(std::memory_order_relaxed) | std::uint64_t{1} << page_lg2);
   }
-  void clear(Entry& entry) REQUIRES(lock) {
-    const unsigned page_lg2 = entry.tag.load(std::memory_order_relaxed) & kInPage;
-    put(entry, 0, 0, 0);
-    if (--live[page_lg2] == 0) sizes.fetch_and(~(std::uint64_t{1} << page_lg2), std::memory_order_release);
+  void clear(std::size_t place) REQUIRES(lock) {
+    forget(place);
+    put(entries[place], 0, 0, 0);
   }
+  // Takes the entry out of the counts only.
+  void forget(std::size_t place) REQUIRES(lock) {
+    const std::uint64_t tag = entries[place].tag.load(std::memory_order_relaxed);
+    if (tag == 0) return;
+    occupied[place / 64] &= ~(std::uint64_t{1} << place % 64);
+    --total;
+    --of_group[group_of(entries[place].space.load(std::memory_order_relaxed))];
+    const unsigned page_lg2 = tag & kInPage;
+    if (--of_size[page_lg2] == 0) set_sizes(sizes.load(std::memory_order_relaxed) & ~(std::uint64_t{1} << page_lg2));
+  }
+  void set_sizes(std::uint64_t now) REQUIRES(lock) { sizes.store(now, std::memory_order_release); }
 
+  // What an invalidation asks for: one space, or all that agree in some bits.
+  struct Spaces {
+    std::uint64_t mask, value;
+    bool exact() const { return mask == kExact; }
+    bool contain(std::uint64_t space) const { return (space & mask) == value; }
+    bool may_count(std::uint64_t space) const { return !exact() || group_of(space) == group_of(value); }
+  };
+  std::uint32_t most(const Spaces& spaces) REQUIRES(lock) {
+    return spaces.exact() ? of_group[group_of(spaces.value)] : total;
+  }
+  // Looks at the entries that are there, until none can be left.
   template <typename Wanted>
-  void clear_where(Wanted wanted) REQUIRES(lock) {
-    if (sizes.load(std::memory_order_relaxed) == 0) return;
-    for (Entry& entry : entries) {
-      const std::uint64_t tag = entry.tag.load(std::memory_order_relaxed);
-      if (tag == 0) continue;
-      const auto page = IovaRange::of(Iova{tag & ~kInPage}, std::uint64_t{1} << (tag & kInPage));
-      if (wanted(entry.space.load(std::memory_order_relaxed), page)) clear(entry);
+  void clear_where(const Spaces& spaces, Wanted wanted) REQUIRES(lock) {
+    std::uint32_t left = most(spaces);
+    for (std::size_t word = 0; left != 0; ++word) {
+      for (std::uint64_t rest = occupied[word]; rest != 0; rest &= rest - 1) {
+        const std::size_t place = word * 64 + static_cast<std::size_t>(std::countr_zero(rest));
+        const std::uint64_t space = entries[place].space.load(std::memory_order_relaxed);
+        if (!spaces.may_count(space)) continue;
+        --left;
+        const std::uint64_t tag = entries[place].tag.load(std::memory_order_relaxed);
+        const auto page = IovaRange::of(Iova{tag & ~kInPage}, std::uint64_t{1} << (tag & kInPage));
+        if (spaces.contain(space) && wanted(page)) clear(place);
+      }
     }
   }
-  // Probes each page of the range; false when looking through the whole table is cheaper.
-  bool clear_each(std::uint64_t space, IovaRange range) REQUIRES(lock) {
-    const std::uint64_t present = sizes.load(std::memory_order_relaxed);
-    std::uint64_t probes = 0;
-    for (std::uint64_t rest = present; rest != 0; rest &= rest - 1) {
+  // How many places the pages of the range have; at least `enough` if there are more than that.
+  std::uint64_t probes(IovaRange range, std::uint64_t enough) const {
+    std::uint64_t sum = 0;
+    for (std::uint64_t rest = sizes.load(std::memory_order_relaxed); rest != 0 && sum < enough; rest &= rest - 1) {
       const int page_lg2 = std::countr_zero(rest);
-      probes += (range.last.value >> page_lg2) - (range.first.value >> page_lg2) + 1;
-      if (probes > kEntries) return false;
+      sum += (range.last.value >> page_lg2) - (range.first.value >> page_lg2) + 1;
     }
-    for (std::uint64_t rest = present; rest != 0; rest &= rest - 1) {
+    return sum;
+  }
+  void clear_each(std::uint64_t space, IovaRange range) REQUIRES(lock) {
+    for (std::uint64_t rest = sizes.load(std::memory_order_relaxed); rest != 0; rest &= rest - 1) {
       const auto page_lg2 = static_cast<unsigned>(std::countr_zero(rest));
       const std::uint64_t last = range.last.value >> page_lg2;
       for (std::uint64_t page = range.first.value >> page_lg2;; ++page) {
         const Iova iova{page << page_lg2};
-        Entry& entry = entries[place_of(space, iova, page_lg2)];
-        if (entry.tag.load(std::memory_order_relaxed) == tag_of(iova, page_lg2) &&
-            entry.space.load(std::memory_order_relaxed) == space) {
-          clear(entry);
+        const std::size_t place = place_of(space, iova, page_lg2);
+        if (entries[place].tag.load(std::memory_order_relaxed) == tag_of(iova, page_lg2) &&
+            entries[place].space.load(std::memory_order_relaxed) == space) {
+          clear(place);
         }
         if (page == last) break;
       }
     }
-    return true;
   }
-  // A ticket taken before this is void; one taken after it belongs to a walk that sees the tables as they are now.
-  void begin_invalidation() REQUIRES(lock) { invalidations.fetch_add(1, std::memory_order_seq_cst); }
+  void clear_range(const Spaces& spaces, IovaRange range) REQUIRES(lock) {
+    constexpr std::uint64_t kScan = kEntries / 64;  // what a scan costs besides the entries that it finds
+    const std::uint64_t scan = kScan + most(spaces);
+    if (spaces.exact() && probes(range, scan) < scan) return clear_each(spaces.value, range);
+    clear_where(spaces, [range](IovaRange page) { return page.overlaps(range); });
+  }
+  // A ticket taken before this is void: insert() compares under the lock, which the caller keeps until it has cleared.
+  // One taken after it belongs to a walk that sees the tables as they are now.
+  void begin_invalidation() REQUIRES(lock) {
+    invalidations.store(invalidations.load(std::memory_order_relaxed) + 1, std::memory_order_release);
+  }
 };
 
 Iotlb::Iotlb() : impl_(std::make_unique<Impl>()) {}
@@ -134,24 +183,18 @@ std::optional<Translation> Iotlb::look_up(std::uint64_t space, Iova iova) const 
   return std::nullopt;
 }
 
-Iotlb::Ticket Iotlb::ticket() const { return impl_->invalidations.load(std::memory_order_seq_cst); }
+Iotlb::Ticket Iotlb::ticket() const { return impl_->invalidations.load(std::memory_order_acquire); }
 
 void Iotlb::insert(Ticket ticket, std::uint64_t space, Iova iova, const Translation& translation) {
   if (!impl_->lock.try_lock()) return;
   if (impl_->invalidations.load(std::memory_order_relaxed) == ticket) {
-    Entry& entry = impl_->entries[place_of(space, iova, translation.page_lg2)];
-    if (entry.tag.load(std::memory_order_relaxed) != 0) impl_->clear(entry);
-    impl_->put(entry, space, tag_of(iova, translation.page_lg2), pack(translation));
-    impl_->count(translation.page_lg2);
+    impl_->fill(place_of(space, iova, translation.page_lg2), space, tag_of(iova, translation.page_lg2),
+                pack(translation));
   }
   impl_->lock.unlock();
 }
 
-void Iotlb::invalidate_all() {
-  const FutexGuard guard(impl_->lock);
-  impl_->begin_invalidation();
-  impl_->clear_where([](std::uint64_t, IovaRange) { return true; });
-}
+void Iotlb::invalidate_all() { invalidate_masked(0, 0); }
 
 void Iotlb::invalidate_space(std::uint64_t space) { invalidate_masked(kExact, space); }
 
@@ -160,15 +203,13 @@ void Iotlb::invalidate_range(std::uint64_t space, IovaRange range) { invalidate_
 void Iotlb::invalidate_masked(std::uint64_t mask, std::uint64_t value) {
   const FutexGuard guard(impl_->lock);
   impl_->begin_invalidation();
-  impl_->clear_where([=](std::uint64_t space, IovaRange) { return (space & mask) == value; });
+  impl_->clear_where({mask, value}, [](IovaRange) { return true; });
 }
 
 void Iotlb::invalidate_masked_range(std::uint64_t mask, std::uint64_t value, IovaRange range) {
   const FutexGuard guard(impl_->lock);
   impl_->begin_invalidation();
-  if (mask == kExact && impl_->clear_each(value, range)) return;
-  impl_->clear_where(
-      [=](std::uint64_t space, IovaRange page) { return (space & mask) == value && page.overlaps(range); });
+  impl_->clear_range({mask, value}, range);
 }
 
 }  // namespace softiommu

@@ -63,6 +63,9 @@ class IommuUnit : public MmioRegion {
   // nullopt: refused, and the fault is recorded as the hardware does (or suppressed by its rules).
   virtual std::optional<Translation> translate(const Transaction& transaction) = 0;
 
+  // The transaction is going to be translated: a hint to ask the processor's caches for what that will read.
+  virtual void prefetch(const Transaction& /*transaction*/) const {}
+
   // Bumped by every invalidation that a port's own caches must notice: after the tables and the IOTLB are changed,
   // before wait_for_dma().
   std::uint64_t generation() const { return generation_.load(std::memory_order_seq_cst); }

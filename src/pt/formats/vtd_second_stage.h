@@ -20,7 +20,9 @@ struct VtdSecondStageConfig {
 
 struct VtdSecondStage {
   static constexpr std::string_view kName = "vtd_second_stage";
+  using Entry = std::uint64_t;
   static constexpr unsigned kPageShift = 12;
+  static constexpr unsigned kIndexBits[] = {9, 9, 9, 9, 9};
 
   using Config = VtdSecondStageConfig;
 
@@ -46,15 +48,21 @@ struct VtdSecondStage {
     return kRead.put(prot.read) | kWrite.put(prot.write) | kSnoop.put(prot.coherent);
   }
 
-  static constexpr std::uint64_t leaf(std::uint64_t attributes, PhysAddr pa, unsigned level) {
+  static constexpr std::uint64_t leaf(std::uint64_t attributes, PhysAddr pa, unsigned level, unsigned /*lg2*/) {
     return attributes | kAddress.in_place(pa.value) | kLarge.put(level > 0);
   }
-  static constexpr std::uint64_t table(PhysAddr pa) {
+  static constexpr std::uint64_t table(PhysAddr pa, unsigned /*level*/) {
     return kAddress.in_place(pa.value) | kRead.put(1) | kWrite.put(1);
   }
   static constexpr bool is_table(std::uint64_t entry, unsigned /*level*/) { return !kLarge.is_set(entry); }
-  static constexpr PhysAddr address(std::uint64_t entry) { return PhysAddr{kAddress.in_place(entry)}; }
-  static constexpr Prot prot(const Config& /*config*/, std::uint64_t entry) {
+  static constexpr PhysAddr table_address(std::uint64_t entry, unsigned /*level*/) {
+    return PhysAddr{kAddress.in_place(entry)};
+  }
+  static constexpr PhysAddr page_address(std::uint64_t entry, unsigned /*level*/) {
+    return PhysAddr{kAddress.in_place(entry)};
+  }
+  static constexpr unsigned page_lg2(std::uint64_t /*entry*/, unsigned level) { return kPageShift + 9 * level; }
+  static constexpr Prot prot(const Config& /*config*/, std::uint64_t entry, unsigned /*level*/) {
     return {.read = kRead.is_set(entry), .write = kWrite.is_set(entry), .coherent = kSnoop.is_set(entry)};
   }
 

@@ -24,7 +24,9 @@ struct X86_64Config {
 
 struct X86_64 {
   static constexpr std::string_view kName = "x86_64";
+  using Entry = std::uint64_t;
   static constexpr unsigned kPageShift = 12;
+  static constexpr unsigned kIndexBits[] = {9, 9, 9, 9, 9};
 
   using Config = X86_64Config;
 
@@ -52,15 +54,21 @@ struct X86_64 {
            kDirty.put(prot.write && !config.dirty_tracking) | kNoExecute.put(config.execute_disable && !prot.execute);
   }
 
-  static constexpr std::uint64_t leaf(std::uint64_t attributes, PhysAddr pa, unsigned level) {
+  static constexpr std::uint64_t leaf(std::uint64_t attributes, PhysAddr pa, unsigned level, unsigned /*lg2*/) {
     return attributes | kAddress.in_place(pa.value) | kLarge.put(level > 0);
   }
-  static constexpr std::uint64_t table(PhysAddr pa) {
+  static constexpr std::uint64_t table(PhysAddr pa, unsigned /*level*/) {
     return kAddress.in_place(pa.value) | kPresent.put(1) | kWrite.put(1) | kUser.put(1) | kAccessed.put(1);
   }
   static constexpr bool is_table(std::uint64_t entry, unsigned /*level*/) { return !kLarge.is_set(entry); }
-  static constexpr PhysAddr address(std::uint64_t entry) { return PhysAddr{kAddress.in_place(entry)}; }
-  static constexpr Prot prot(const Config& config, std::uint64_t entry) {
+  static constexpr PhysAddr table_address(std::uint64_t entry, unsigned /*level*/) {
+    return PhysAddr{kAddress.in_place(entry)};
+  }
+  static constexpr PhysAddr page_address(std::uint64_t entry, unsigned /*level*/) {
+    return PhysAddr{kAddress.in_place(entry)};
+  }
+  static constexpr unsigned page_lg2(std::uint64_t /*entry*/, unsigned level) { return kPageShift + 9 * level; }
+  static constexpr Prot prot(const Config& config, std::uint64_t entry, unsigned /*level*/) {
     return {.read = kPresent.is_set(entry),
             .write = kWrite.is_set(entry),
             .execute = config.execute_disable && !kNoExecute.is_set(entry)};

@@ -256,12 +256,13 @@ std::optional<Translation> ArmSmmuV3::translate(const Transaction& transaction) 
     if (transaction.access == Access::read ? hit->read : hit->write)
       return context_.paranoid ? checked_hit(transaction, config, *hit) : hit;
 
-  const WalkResult leaf = walk(config, transaction.iova, transaction.access);
-  if (!leaf) {
-    if (leaf.error().record) record({leaf.error().event, transaction, leaf.error()});
+  const WalkResult page = walk(config, transaction.iova, transaction.access);
+  if (!page) {
+    if (page.error().record) record({page.error().event, transaction, page.error()});
     return std::nullopt;
   }
-  const Translation translation{leaf->page, leaf->page_lg2, leaf->read, leaf->write, !context_.paranoid};
+  const Translation translation{page->first, static_cast<std::uint8_t>(page->lg2), page->read, page->write,
+                                !context_.paranoid};
   iotlb_.insert(ticket, config.space(), transaction.iova, translation);
   return translation;
 }
@@ -274,7 +275,7 @@ std::optional<Translation> ArmSmmuV3::checked_hit(const Transaction& transaction
   const std::uint64_t offset = transaction.iova.value & ((std::uint64_t{1} << hit.page_lg2) - 1);
   const std::uint64_t cached = hit.page.value + offset;
   const std::uint64_t walked =
-      now ? now->page.value + (transaction.iova.value & ((std::uint64_t{1} << now->page_lg2) - 1)) : 0;
+      now ? now->first.value + (transaction.iova.value & ((std::uint64_t{1} << now->lg2) - 1)) : 0;
   if (now && walked == cached) return hit;
   const std::string tables =
       now ? fmt::format("the tables say {:#x}", walked) : std::string("the tables say not present");

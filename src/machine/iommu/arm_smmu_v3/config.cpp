@@ -25,12 +25,6 @@ StreamConfig error(Event event, std::uint64_t address = 0) {
   return error(WalkFault{.event = event, .address = address});
 }
 
-// The level at which a walk of `bits` input bits starts: 0 to 3.
-unsigned start_level_for(unsigned bits, unsigned granule_lg2) {
-  const unsigned per_level = granule_lg2 - 3;
-  return 4 - (bits - granule_lg2 + per_level - 1) / per_level;
-}
-
 }  // namespace
 
 std::uint64_t StreamConfig::space() const {
@@ -169,10 +163,9 @@ bool ArmSmmuV3::read_stage1(const SteWords& ste, StreamConfig& config) {
 
   PhysAddr cd{kSte0["S1ContextPtr"].in_place(ste[0])};
   if (config.has_stage2) {  // then the pointer is an IPA
-    const auto host = table_address(config, true, cd);
+    const auto host = translate_structure(config, cd);
     if (!host) {
       config.error = host.error();
-      config.error.fault_class = kClassDescriptor;
       return false;
     }
     cd = *host;
@@ -186,14 +179,14 @@ bool ArmSmmuV3::read_stage1(const SteWords& ste, StreamConfig& config) {
 
 // TTB1 is not walked: addresses of the upper half fault as if EPD1 were set.
 bool ArmSmmuV3::read_descriptor(std::uint64_t cd0, std::uint64_t cd1, StreamConfig& config) const {
-  Stage& stage = config.stage1;
+  walk::ArmStage& stage = config.stage1.tables;
   if (!kCd0["V"].is_set(cd0) || !kCd0["AA64"].is_set(cd0)) return false;
   if (kCd0["S"].is_set(cd0) || !kCd0["A"].is_set(cd0)) return false;  // STALL_MODEL 1, TERM_MODEL 1
   const std::uint64_t asid = kCd0["ASID"].get(cd0);
   if (!kIdr0["ASID16"].is_set(idr0_) && asid > 0xff) return false;
   config.asid = static_cast<std::uint16_t>(asid);
   stage.output_bits = output_bits(kCd0["IPS"].get(cd0));
-  stage.record = kCd0["R"].is_set(cd0);
+  config.stage1.record = kCd0["R"].is_set(cd0);
   if (kCd0["EPD0"].is_set(cd0)) return true;  // no address is translated: input_bits stays 0
 
   stage.granule_lg2 = kGranuleOfTg0[kCd0["TG0"].get(cd0)];
@@ -202,7 +195,7 @@ bool ArmSmmuV3::read_descriptor(std::uint64_t cd0, std::uint64_t cd1, StreamConf
   if (stage.input_bits < kLeastInputBits || stage.input_bits > kMostInputBits) return false;
   stage.table = PhysAddr{kCd1["TTB0"].in_place(cd1)};
   if (stage.table.value >> stage.output_bits != 0) return false;
-  stage.start_level = start_level_for(stage.input_bits, stage.granule_lg2);
+  stage.start_level = walk::arm_start_level(stage.input_bits, stage.granule_lg2);
   stage.ignore_access_flag = kCd0["AFFD"].is_set(cd0);
   stage.set_access_flag = kCd0["HA"].is_set(cd0) && kIdr0["HTTU"].get(idr0_) >= 1;
   stage.set_dirty = stage.set_access_flag && kCd0["HD"].is_set(cd0) && kIdr0["HTTU"].get(idr0_) >= 2;
@@ -213,7 +206,7 @@ bool ArmSmmuV3::read_descriptor(std::uint64_t cd0, std::uint64_t cd1, StreamConf
 bool ArmSmmuV3::read_stage2(const SteWords& ste, StreamConfig& config) const {
   const std::uint64_t ste2 = ste[2];
   if (!kIdr0["S2P"].is_set(idr0_)) return false;
-  Stage& stage = config.stage2;
+  walk::ArmStage& stage = config.stage2.tables;
   stage.granule_lg2 = kGranuleOfTg0[kSte2["S2TG"].get(ste2)];
   stage.input_bits = 64 - static_cast<unsigned>(kSte2["S2T0SZ"].get(ste2));
   if (!kSte2["S2AA64"].is_set(ste2) || kSte2["S2ENDI"].is_set(ste2) || !granule_supported(stage.granule_lg2))
@@ -222,9 +215,10 @@ bool ArmSmmuV3::read_stage2(const SteWords& ste, StreamConfig& config) const {
   const auto sl0 = static_cast<unsigned>(kSte2["S2SL0"].get(ste2));
   const unsigned deepest = stage.granule_lg2 == 12 ? 2 : 3;
   if (sl0 > deepest) return false;
-  stage.start_level = deepest - sl0;
+  const unsigned start_level = deepest - sl0;
+  stage.start_level = static_cast<int>(start_level);
   // The root may be up to 16 concatenated tables: at most 4 bits more than one table's index.
-  const unsigned per_level = stage.granule_lg2 - 3, below = stage.granule_lg2 + per_level * (3 - stage.start_level);
+  const unsigned per_level = stage.granule_lg2 - 3, below = stage.granule_lg2 + per_level * (3 - start_level);
   if (stage.input_bits <= below || stage.input_bits > below + per_level + 4) return false;
   if (kSte2["S2S"].is_set(ste2)) return false;  // STALL_MODEL 1
   stage.table = PhysAddr{kSte3["S2TTB"].in_place(ste[3])};
@@ -233,7 +227,7 @@ bool ArmSmmuV3::read_stage2(const SteWords& ste, StreamConfig& config) const {
   stage.ignore_access_flag = kSte2["S2AFFD"].is_set(ste2);
   stage.set_access_flag = kSte2["S2HA"].is_set(ste2) && kIdr0["HTTU"].get(idr0_) >= 1;
   stage.set_dirty = stage.set_access_flag && kSte2["S2HD"].is_set(ste2) && kIdr0["HTTU"].get(idr0_) >= 2;
-  stage.record = kSte2["S2R"].is_set(ste2);
+  config.stage2.record = kSte2["S2R"].is_set(ste2);
   return true;
 }
 

@@ -17,21 +17,15 @@
 #include "hw/smmuv3.h"
 #include "machine/iommu/iotlb.h"
 #include "machine/iommu/unit.h"
+#include "machine/iommu/walk/arm_lpae.h"
 #include "machine/options.h"
 
 namespace softiommu::smmuv3 {
 
 // One stage of translation, as the hardware has read it from a CD or an STE.
 struct Stage {
-  PhysAddr table;
-  unsigned granule_lg2 = 12;
-  unsigned input_bits = 0;
-  unsigned output_bits = 0;
-  unsigned start_level = 0;
-  bool ignore_access_flag = false;                  // AFFD
-  bool set_access_flag = false, set_dirty = false;  // HA, HD
-  bool record = true;                               // R: write an event when it faults
-  bool top_byte_ignored = false;
+  walk::ArmStage tables{};
+  bool record = true;  // R: write an event when it faults
   friend bool operator==(const Stage&, const Stage&) = default;
 };
 
@@ -127,16 +121,10 @@ class ArmSmmuV3 final : public IommuUnit {
   bool granule_supported(unsigned granule_lg2) const;
 
   // ---- walks (walk.cpp) ----
-  struct Leaf {
-    PhysAddr page;
-    std::uint8_t page_lg2;
-    bool read, write;
-  };
-  using WalkResult = std::expected<Leaf, WalkFault>;
+  using WalkResult = std::expected<walk::Page, WalkFault>;
+  static WalkFault fault_of(const StreamConfig& config, const walk::Failure& failure);
   WalkResult walk(const StreamConfig& config, Iova iova, Access access);
-  template <class Rules>
-  WalkResult walk_stage(const StreamConfig& config, const Stage& stage, Iova input, Access access);
-  std::expected<PhysAddr, WalkFault> table_address(const StreamConfig& config, bool nested, PhysAddr table);
+  std::expected<PhysAddr, WalkFault> translate_structure(const StreamConfig& config, PhysAddr structure);
   std::optional<Translation> checked_hit(const Transaction&, const StreamConfig&, Translation hit);
 
   std::uint64_t* word_at(PhysAddr address) const;  // nullptr: no memory there

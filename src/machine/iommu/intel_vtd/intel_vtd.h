@@ -51,6 +51,7 @@ class IntelVtd final : public IommuUnit {
   std::uint64_t read(std::uint64_t offset, unsigned bytes) override;
   void write(std::uint64_t offset, unsigned bytes, std::uint64_t value) override;
   std::optional<Translation> translate(const Transaction& transaction) override;
+  void prefetch(const Transaction& transaction) const override;
 
  private:
   static constexpr std::size_t kWords = kRegisterBytes / sizeof(std::uint32_t);
@@ -69,6 +70,8 @@ class IntelVtd final : public IommuUnit {
   std::optional<unsigned> fault_record_at(std::uint64_t offset) const;
   std::uint32_t read_word(std::uint64_t offset) const;
   Lines write_word(std::uint64_t offset, std::uint32_t value);
+  void write_tail(std::uint64_t value);
+  void raise(Lines lines);
   Lines acknowledge(std::uint32_t fault_status);
   Lines run_global_command(std::uint32_t command) EXCLUDES(commands_);
   void set_translation(bool on) REQUIRES(commands_);
@@ -82,11 +85,14 @@ class IntelVtd final : public IommuUnit {
   struct QueueWords {
     std::uint64_t low = 0, high = 0;
   };
-  std::optional<QueueWords> load_descriptor(PhysAddr address) const;
-  hw::vtd::QueueError run_descriptor(std::uint64_t low, std::uint64_t high, Lines& lines) REQUIRES(commands_);
+  // false: no memory is there.
+  bool load_descriptor(PhysAddr address, QueueWords& words) const;
+  [[gnu::always_inline]] inline hw::vtd::QueueError run_descriptor(std::uint64_t low, std::uint64_t high, Lines& lines)
+      REQUIRES(commands_);
   hw::vtd::QueueError run_context_descriptor(std::uint64_t low, std::uint64_t high);
-  hw::vtd::QueueError run_iotlb_descriptor(std::uint64_t low, std::uint64_t high);
-  hw::vtd::QueueError run_wait_descriptor(std::uint64_t low, std::uint64_t high, Lines& lines);
+  [[gnu::always_inline]] inline hw::vtd::QueueError run_iotlb_descriptor(std::uint64_t low, std::uint64_t high);
+  [[gnu::always_inline]] inline hw::vtd::QueueError run_wait_descriptor(std::uint64_t low, std::uint64_t high,
+                                                                        Lines& lines);
   // What was done; `reserved`: the request is wrong and nothing was.
   hw::vtd::Granularity drop_contexts(hw::vtd::Granularity wanted, std::uint64_t domain, std::uint64_t source,
                                      std::uint64_t function_mask);
@@ -115,8 +121,6 @@ class IntelVtd final : public IommuUnit {
   FoundContext fetch_context(std::uint16_t source) const;
   hw::vtd::FaultReason check_context(const ContextEntry& entry) const;
   Walk walk(const ContextEntry& context, Iova iova) const;
-  bool entry_has_reserved_bits(std::uint64_t entry, unsigned level, bool leaf) const;
-  bool is_leaf(std::uint64_t entry, unsigned level) const;
   std::byte* at(PhysAddr address) const {  // nullptr: no memory there
     const TableMemory& tables = context_.memory.tables();
     return tables.contains(address) ? tables.as<std::byte>(address) : context_.memory.host(address);

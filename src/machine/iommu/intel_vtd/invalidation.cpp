@@ -116,41 +116,53 @@ IntelVtd::Lines IntelVtd::set_queue(bool on) {
 }
 
 // A descriptor lies in one page: one look-up for both words.
-std::optional<IntelVtd::QueueWords> IntelVtd::load_descriptor(PhysAddr address) const {
-  auto* const words = reinterpret_cast<std::uint64_t*>(at(address));
-  if (words == nullptr) return std::nullopt;
-  QueueWords loaded{std::atomic_ref(words[0]).load(std::memory_order_acquire),
-                    std::atomic_ref(words[1]).load(std::memory_order_acquire)};
-  if constexpr (std::endian::native == std::endian::big)
-    loaded = {std::byteswap(loaded.low), std::byteswap(loaded.high)};
-  return loaded;
+inline bool IntelVtd::load_descriptor(PhysAddr address, QueueWords& words) const {
+  auto* const memory = reinterpret_cast<std::uint64_t*>(at(address));
+  if (memory == nullptr) return false;
+  words = {std::atomic_ref(memory[0]).load(std::memory_order_acquire),
+           std::atomic_ref(memory[1]).load(std::memory_order_acquire)};
+  if constexpr (std::endian::native == std::endian::big) words = {std::byteswap(words.low), std::byteswap(words.high)};
+  return true;
 }
 
-IntelVtd::Lines IntelVtd::run_queue() {
-  Lines lines = 0;
-  while (kGsts["QIES"].is_set(load(kGsts.offset)) && !events_.queue_stopped()) {
-    const std::uint64_t queue = load64(kIqa.offset), bytes = queue_bytes(queue);
-    const std::uint64_t head = kIqh["QH"].in_place(load(kIqh.offset));
-    const std::uint64_t tail = kIqt["QT"].in_place(load(kIqt.offset));
-    if (head == tail) break;
-    if (tail >= bytes) {
-      lines |= line(kFaultLine, events_.queue_error(QueueError::invalid_tail));
-      break;
-    }
-    const auto words = load_descriptor(PhysAddr{kIqa["IQA"].in_place(queue) + head});
-    const QueueError error = words ? run_descriptor(words->low, words->high, lines) : QueueError::fetch_failed;
-    if (error != QueueError::none) {
-      lines |= line(kFaultLine, events_.queue_error(error));
-      break;
-    }
-    // The queue's size is a power of two, and IQH's upper half has no bits.
-    store(kIqh.offset, static_cast<std::uint32_t>((head + kDescriptorBytes) & (bytes - 1)));
+QueueError IntelVtd::run_context_descriptor(std::uint64_t low, std::uint64_t high) {
+  constexpr auto& layout = kContextCacheDescriptor0;
+  if ((low & layout.unnamed()) != 0 || high != 0) return QueueError::reserved_field;
+  const Granularity done = drop_contexts(granularity(layout["G"].get(low)), layout["DID"].get(low),
+                                         layout["SID"].get(low), layout["FM"].get(low));
+  return done == Granularity::reserved ? QueueError::reserved_field : QueueError::none;
+}
+
+inline QueueError IntelVtd::run_iotlb_descriptor(std::uint64_t low, std::uint64_t high) {
+  constexpr auto& layout = kIotlbDescriptor0;
+  static_assert(kIotlbDescriptor1["ADDR"].mask() == kIva["ADDR"].mask());
+  static_assert(kIotlbDescriptor1["AM"].mask() == kIva["AM"].mask());
+  if ((low & layout.unnamed()) != 0 || (high & kIotlbDescriptor1.unnamed()) != 0) return QueueError::reserved_field;
+  const Granularity done = drop_translations(granularity(layout["G"].get(low)), layout["DID"].get(low), high);
+  return done == Granularity::reserved ? QueueError::reserved_field : QueueError::none;
+}
+
+inline QueueError IntelVtd::run_wait_descriptor(std::uint64_t low, std::uint64_t high, Lines& lines) {
+  constexpr auto& layout = kWaitDescriptor0;
+  // PD is reserved in a unit without ECAP.PDS.
+  const bool reserved = ((low & layout.unnamed()) | layout["PD"].in_place(low)) != 0;
+  if (reserved || (high & kWaitDescriptor1.unnamed()) != 0) return QueueError::reserved_field;
+  wait_for_dma();
+  if (layout["SW"].is_set(low)) {
+    auto* status = reinterpret_cast<std::uint32_t*>(at(PhysAddr{kWaitDescriptor1["SADDR"].in_place(high)}));
+    auto data = static_cast<std::uint32_t>(layout["SDATA"].get(low));
+    if constexpr (std::endian::native == std::endian::big) data = std::byteswap(data);
+    if (status != nullptr)
+      std::atomic_ref(*status).store(data, std::memory_order_release);
+    else
+      find([&] { return name() + ": the status address of a wait descriptor is not in memory"; });
   }
-  return lines;
+  if (layout["IF"].is_set(low)) lines |= line(kCompletionLine, events_.wait_completed());
+  return QueueError::none;
 }
 
 // Types that belong to features the unit does not have are unknown to it.
-QueueError IntelVtd::run_descriptor(std::uint64_t low, std::uint64_t high, Lines& lines) {
+inline QueueError IntelVtd::run_descriptor(std::uint64_t low, std::uint64_t high, Lines& lines) {
   switch (static_cast<Descriptor>(descriptor_type(low))) {
     case Descriptor::context_cache:
       return run_context_descriptor(low, high);
@@ -168,40 +180,31 @@ QueueError IntelVtd::run_descriptor(std::uint64_t low, std::uint64_t high, Lines
   }
 }
 
-QueueError IntelVtd::run_context_descriptor(std::uint64_t low, std::uint64_t high) {
-  constexpr auto& layout = kContextCacheDescriptor0;
-  if ((low & layout.unnamed()) != 0 || high != 0) return QueueError::reserved_field;
-  const Granularity done = drop_contexts(granularity(layout["G"].get(low)), layout["DID"].get(low),
-                                         layout["SID"].get(low), layout["FM"].get(low));
-  return done == Granularity::reserved ? QueueError::reserved_field : QueueError::none;
-}
-
-QueueError IntelVtd::run_iotlb_descriptor(std::uint64_t low, std::uint64_t high) {
-  constexpr auto& layout = kIotlbDescriptor0;
-  static_assert(kIotlbDescriptor1["ADDR"].mask() == kIva["ADDR"].mask());
-  static_assert(kIotlbDescriptor1["AM"].mask() == kIva["AM"].mask());
-  if ((low & layout.unnamed()) != 0 || (high & kIotlbDescriptor1.unnamed()) != 0) return QueueError::reserved_field;
-  const Granularity done = drop_translations(granularity(layout["G"].get(low)), layout["DID"].get(low), high);
-  return done == Granularity::reserved ? QueueError::reserved_field : QueueError::none;
-}
-
-QueueError IntelVtd::run_wait_descriptor(std::uint64_t low, std::uint64_t high, Lines& lines) {
-  constexpr auto& layout = kWaitDescriptor0;
-  // PD is reserved in a unit without ECAP.PDS.
-  const bool reserved = ((low & layout.unnamed()) | layout["PD"].in_place(low)) != 0;
-  if (reserved || (high & kWaitDescriptor1.unnamed()) != 0) return QueueError::reserved_field;
-  wait_for_dma();
-  if (layout["SW"].is_set(low)) {
-    auto* status = reinterpret_cast<std::uint32_t*>(at(PhysAddr{kWaitDescriptor1["SADDR"].in_place(high)}));
-    auto data = static_cast<std::uint32_t>(layout["SDATA"].get(low));
-    if constexpr (std::endian::native == std::endian::big) data = std::byteswap(data);
-    if (status != nullptr)
-      std::atomic_ref(*status).store(data, std::memory_order_release);
+IntelVtd::Lines IntelVtd::run_queue() {
+  if (!kGsts["QIES"].is_set(load(kGsts.offset)) || events_.queue_stopped()) return 0;
+  Lines lines = 0;
+  const std::uint64_t queue = load64(kIqa.offset), bytes = queue_bytes(queue);
+  const PhysAddr base{kIqa["IQA"].in_place(queue)};
+  std::uint64_t head = kIqh["QH"].in_place(load(kIqh.offset));
+  // Software may move the tail meanwhile; only a command, which waits for this one, stops the queue.
+  for (std::uint64_t tail = 0; (tail = kIqt["QT"].in_place(load(kIqt.offset))) != head;) {
+    QueueWords words;
+    QueueError error = QueueError::none;
+    if (tail >= bytes)
+      error = QueueError::invalid_tail;
+    else if (!load_descriptor(base + head, words))
+      error = QueueError::fetch_failed;
     else
-      find([&] { return name() + ": the status address of a wait descriptor is not in memory"; });
+      error = run_descriptor(words.low, words.high, lines);
+    if (error != QueueError::none) {
+      lines |= line(kFaultLine, events_.queue_error(error));
+      break;
+    }
+    // The queue's size is a power of two, and IQH's upper half has no bits.
+    head = (head + kDescriptorBytes) & (bytes - 1);
+    store(kIqh.offset, static_cast<std::uint32_t>(head));
   }
-  if (layout["IF"].is_set(low)) lines |= line(kCompletionLine, events_.wait_completed());
-  return QueueError::none;
+  return lines;
 }
 
 }  // namespace softiommu::vtd

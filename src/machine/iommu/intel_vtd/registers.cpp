@@ -119,9 +119,24 @@ std::uint64_t IntelVtd::read(std::uint64_t offset, unsigned bytes) {
 void IntelVtd::write(std::uint64_t offset, unsigned bytes, std::uint64_t value) {
   const bool whole = bytes == sizeof(std::uint32_t) || bytes == sizeof(std::uint64_t);
   if (!whole || offset + bytes > kRegisterBytes || !is_aligned(offset, bytes)) return;
+  if (offset == kIqt.offset) return write_tail(value);
   Lines lines = write_word(offset, low_word(value));
   if (bytes == sizeof(std::uint64_t)) lines |= write_word(upper_half(offset), high_word(value));
-  if (lines == 0) return;
+  if (lines != 0) raise(lines);
+}
+
+// Nearly every write: the upper half of the register has no bits.
+void IntelVtd::write_tail(std::uint64_t value) {
+  store(kIqt.offset, low_word(value) & writable_[kIqt.offset / 4]);
+  Lines lines = 0;
+  {
+    const MutexLock lock(commands_);
+    lines = run_queue();
+  }
+  if (lines != 0) raise(lines);
+}
+
+void IntelVtd::raise(Lines lines) {
   for (const unsigned number : {kFaultLine, kCompletionLine})
     if ((lines & line(number, true)) != 0) interrupt(number);
 }
@@ -151,10 +166,6 @@ IntelVtd::Lines IntelVtd::write_word(std::uint64_t offset, std::uint32_t value) 
       return 0;
     case kIectl.offset:
       return line(kCompletionLine, events_.set_completion_control(value));
-    case kIqt.offset: {
-      const MutexLock lock(commands_);
-      return run_queue();
-    }
     default:
       return 0;
   }

@@ -10,8 +10,8 @@
 #include <bit>
 #include <string>
 
-#include "hw/vtd_second_stage.h"
 #include "machine/iommu/intel_vtd/intel_vtd.h"
+#include "machine/iommu/walk/vtd_second_stage.h"
 #include "machine/memory.h"
 
 namespace softiommu::vtd {
@@ -20,17 +20,11 @@ using namespace hw::vtd;
 
 namespace {
 
-using hw::vtd_second_stage::kEntry;
-constexpr unsigned kIndexBits = 9;
 constexpr unsigned kIdentityLg2 = 30;  // untranslated addresses are handed out in pieces of 1 GiB
 constexpr std::uint64_t kEntryBytes = kEntryWords * sizeof(std::uint64_t);
 constexpr PhysRange kInterruptRange{PhysAddr{kInterruptRangeFirst}, PhysAddr{kInterruptRangeLast}};
 
-// A hint for device TLBs (VT-d 9.8): reserved in a unit without them.
-constexpr hw::Field kTransientMapping{"TM", 62, 62, "device TLBs should not keep the translation"};
-
 constexpr std::uint64_t bits_from(unsigned lowest) { return lowest >= 64 ? 0 : ~std::uint64_t{0} << lowest; }
-constexpr unsigned page_lg2(unsigned level) { return kPageShift + kIndexBits * (level - 1); }
 
 PhysAddr resolve(const Translation& translation, Iova iova) {
   const std::uint64_t within = iova.value & ((std::uint64_t{1} << translation.page_lg2) - 1);
@@ -189,50 +183,30 @@ FaultReason IntelVtd::check_context(const ContextEntry& entry) const {
 
 // ---- Second stage -------------------------------------------------------------------------------------------
 
-bool IntelVtd::is_leaf(std::uint64_t entry, unsigned level) const {
-  return level == 1 || (kEntry["PS"].is_set(entry) && level <= 3);
-}
-
-bool IntelVtd::entry_has_reserved_bits(std::uint64_t entry, unsigned level, bool leaf) const {
-  std::uint64_t reserved = bits_from(capabilities_.host_address_width) & kEntry["ADDR"].mask();
-  if (level > 1) {
-    const std::uint64_t large_pages = kCap["SLLPS"].get(capabilities_.cap);  // bit 0: level 2, bit 1: level 3
-    if (level > 3 || (large_pages >> (level - 2) & 1) == 0) reserved |= kEntry["PS"].mask();
-  }
-  if (leaf) reserved |= kEntry["ADDR"].mask() & ~bits_from(page_lg2(level));  // below a large page
-  if (!leaf || !kEcap["SC"].is_set(capabilities_.ecap)) reserved |= kEntry["SNP"].mask();
-  if (!leaf || !kEcap["DT"].is_set(capabilities_.ecap)) reserved |= kTransientMapping.mask();
-  return (entry & reserved) != 0;
-}
-
-// Rights are what all levels allow; an entry that allows nothing is not present, and neither is what is below it.
 // Accessed and dirty bits exist in scalable mode only.
 IntelVtd::Walk IntelVtd::walk(const ContextEntry& context, Iova iova) const {
-  Walk result;
-  Translation& found = result.translation;
-  found.read = found.write = true;
-  std::uint64_t table = context.table();
-  for (unsigned level = context.levels(); level >= 1; --level) {
-    const unsigned shift = page_lg2(level);
-    const std::uint64_t index = iova.value >> shift & ((std::uint64_t{1} << kIndexBits) - 1);
-    const auto entry = load_memory(table + index * sizeof(std::uint64_t));
-    if (!entry) return {FaultReason::table_access_failed, {}};
-    if (!kEntry["R"].is_set(*entry) && !kEntry["W"].is_set(*entry)) {
-      found.page_lg2 = kPageShift;
-      found.read = found.write = false;
-      return result;
-    }
-    const bool leaf = is_leaf(*entry, level);
-    if (entry_has_reserved_bits(*entry, level, leaf)) return {FaultReason::table_entry_reserved, {}};
-    found.read = found.read && kEntry["R"].is_set(*entry);
-    found.write = found.write && kEntry["W"].is_set(*entry);
-    table = kEntry["ADDR"].in_place(*entry);
-    if (!leaf) continue;
-    found.page = PhysAddr{table};
-    found.page_lg2 = static_cast<std::uint8_t>(shift);
-    return result;
+  const walk::VtdSecondStage tables{.root = PhysAddr{context.table()},
+                                    .levels = context.levels(),
+                                    .host_address_width = capabilities_.host_address_width,
+                                    .large_pages = kCap["SLLPS"].get(capabilities_.cap),
+                                    .snoop_control = kEcap["SC"].is_set(capabilities_.ecap),
+                                    .device_tlbs = kEcap["DT"].is_set(capabilities_.ecap)};
+  const walk::Outcome found = walk::vtd_second_stage(context_.memory, tables, iova, Access::read);
+  if (found) {
+    return {FaultReason::none,
+            {.page = found->first,
+             .page_lg2 = static_cast<std::uint8_t>(found->lg2),
+             .read = found->read,
+             .write = found->write}};
   }
-  return result;
+  switch (found.error().fault) {
+    case walk::Fault::not_present:
+      return {};
+    case walk::Fault::memory:
+      return {FaultReason::table_access_failed, {}};
+    default:
+      return {FaultReason::table_entry_reserved, {}};
+  }
 }
 
 // ---- Memory -------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <memory>
 
+#include "base/file_mapping.h"
 #include "base/result.h"
 
 namespace softiommu {
@@ -29,6 +30,10 @@ class Program {
   virtual Result<int> install(std::shared_ptr<class File> file, int flags) = 0;
   // The file of ours behind the program's descriptor; EBADF none; EINVAL: a descriptor, but not one of ours.
   virtual Result<std::shared_ptr<class File>> file_of(int descriptor) = 0;
+
+  // Part of a memory file that the program has open, as memory that can be pinned. Errors: FileMapping::create; EINVAL
+  // for files of ours.
+  virtual Result<std::unique_ptr<FileMapping>> map_file(const FilePart& part) = 0;
 
   // A duplicate, owned by us, of the program's descriptor (an eventfd). EBADF; EINVAL: not an eventfd.
   virtual Result<int> take_eventfd(int descriptor) = 0;

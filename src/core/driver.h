@@ -14,9 +14,11 @@
 
 #include <array>
 #include <cstdint>
+#include <cstring>
 #include <memory>
 #include <span>
 #include <string_view>
+#include <type_traits>
 #include <vector>
 
 #include "base/attach_error.h"
@@ -65,6 +67,21 @@ struct ReservedRegion {
   Kind kind;
 };
 
+// What IOMMU_GET_HW_INFO tells of the hardware in front of a device: one of the structures of linux/iommufd.h.
+struct HardwareInfo {
+  std::uint32_t type = 0;  // enum iommu_hw_info_type; 0: nothing is told
+  std::size_t bytes = 0;
+  std::array<std::byte, 64> data{};
+
+  template <class T>
+  static HardwareInfo of(std::uint32_t type, const T& structure) {
+    static_assert(std::is_trivially_copyable_v<T> && sizeof(T) <= sizeof(data));
+    HardwareInfo info{type, sizeof structure, {}};
+    std::memcpy(info.data.data(), &structure, sizeof structure);
+    return info;
+  }
+};
+
 // A driver's own data about a device that it serves.
 class DeviceData {
  public:
@@ -94,6 +111,11 @@ class Driver {
   virtual bool attach_is_deferred(const Device& /*device*/) const { return false; }
   // Can the device's accesses be made to snoop the caches by the IOMMU?
   virtual bool can_enforce_cache_coherency(const Device& /*device*/) const { return false; }
+
+  // Can a domain for the device keep dirty state (DomainRequest::dirty_tracking)?
+  virtual bool tracks_dirty(const Device& /*device*/) const { return false; }
+  // For virtual machine monitors, which show their guest an IOMMU like it.
+  virtual HardwareInfo hardware_info(const Device& /*device*/) const { return {}; }
 
   // A fresh paging domain that all of `devices` (one group) can be attached to. ENOMEM, EOPNOTSUPP, ENODEV.
   virtual Result<std::unique_ptr<Domain>> allocate(std::span<Device* const> devices, const DomainRequest& request) = 0;

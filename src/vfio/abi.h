@@ -44,6 +44,9 @@ inline constexpr unsigned kDeviceGetPciHotResetInfo = command(12);
 inline constexpr unsigned kDevicePciHotReset = command(13);
 inline constexpr unsigned kDeviceIoeventfd = command(16);
 inline constexpr unsigned kDeviceFeature = command(17);
+inline constexpr unsigned kDeviceBindIommufd = command(18);
+inline constexpr unsigned kDeviceAttachIommufdPt = command(19);
+inline constexpr unsigned kDeviceDetachIommufdPt = command(20);
 // Type1 container.
 inline constexpr unsigned kIommuGetInfo = command(12);
 inline constexpr unsigned kIommuMapDma = command(13);
@@ -136,7 +139,7 @@ inline constexpr std::uint32_t kIrqSetDataTypes = kIrqSetDataNone | kIrqSetDataB
 inline constexpr std::uint32_t kIrqSetActions = kIrqSetActionMask | kIrqSetActionUnmask | kIrqSetActionTrigger;
 
 struct DependentDevice {
-  std::uint32_t group_id;
+  std::uint32_t group_id;  // of a device file that is bound to an iommufd: the device's id there (kHotResetDevId)
   std::uint16_t segment;
   std::uint8_t bus;
   std::uint8_t devfn;
@@ -147,12 +150,42 @@ struct HotResetInfo {
   std::uint32_t count = 0;
   // count DependentDevice follow
 };
+inline constexpr std::uint32_t kHotResetDevId = 1 << 0;
+inline constexpr std::uint32_t kHotResetDevIdOwned = 1 << 1;
+inline constexpr std::uint32_t kDevIdOwned = 0;
+inline constexpr std::uint32_t kDevIdNotOwned = ~std::uint32_t{0};
 struct HotReset {
   std::uint32_t argsz;
   std::uint32_t flags;
   std::uint32_t count;
   // count group descriptors follow
 };
+
+// Of a device file (/dev/vfio/devices/vfioN).
+struct BindIommufd {
+  std::uint32_t argsz;
+  std::uint32_t flags;
+  std::int32_t iommufd;
+  std::uint32_t out_devid;
+  std::uint64_t token_uuid_ptr;
+};
+inline constexpr std::size_t kBindIommufdMinimum = offsetof(BindIommufd, token_uuid_ptr);
+inline constexpr std::uint32_t kBindToken = 1 << 0;
+struct AttachIommufdPt {
+  std::uint32_t argsz;
+  std::uint32_t flags;
+  std::uint32_t pt_id;
+  std::uint32_t pasid;
+};
+inline constexpr std::size_t kAttachIommufdPtMinimum = offsetof(AttachIommufdPt, pasid);
+inline constexpr std::uint32_t kAttachPasid = 1 << 0;
+struct DetachIommufdPt {
+  std::uint32_t argsz;
+  std::uint32_t flags;
+  std::uint32_t pasid;
+};
+inline constexpr std::size_t kDetachIommufdPtMinimum = offsetof(DetachIommufdPt, pasid);
+inline constexpr std::uint32_t kDetachPasid = 1 << 0;
 
 struct Feature {
   std::uint32_t argsz;

@@ -40,30 +40,6 @@ unsigned width_at(std::uint64_t at, std::uint64_t left, bool io) {
 
 }  // namespace
 
-Result<std::shared_ptr<DeviceFile>> DeviceFile::open(std::shared_ptr<GroupFile> group, PciDevice& device,
-                                                     Program& program) {
-  VfioGroup& users = group->group();
-  TRY(users.use());
-  if (const auto opened = device.open(); !opened) {
-    users.unuse();
-    return std::unexpected(opened.error());
-  }
-  return without_throwing([&]() -> Result<std::shared_ptr<DeviceFile>> {
-    try {
-      return std::make_shared<DeviceFile>(Opened{}, std::move(group), device, program);
-    } catch (...) {
-      device.close();
-      users.unuse();
-      throw;
-    }
-  });
-}
-
-DeviceFile::~DeviceFile() {
-  device_.close();
-  group_->group().unuse();
-}
-
 long DeviceFile::ioctl(unsigned int command, std::uint64_t argument) {
   return kCommands.dispatch(*this, program_, device_.device().name(), command, argument);
 }
@@ -246,11 +222,17 @@ Result<long> DeviceFile::reset(Call& /*call*/) {
 
 Result<long> DeviceFile::get_hot_reset_info(Call& call) {
   auto info = call.request<abi::HotResetInfo>();
-  const auto victims = TRY(bus_reset_victims(group_->group(), device_));
+  const auto victims = TRY(bus_reset_victims(group_, device_));
+  info.flags = context() == nullptr ? 0 : abi::kHotResetDevId | abi::kHotResetDevIdOwned;
   std::vector<abi::DependentDevice> list;
-  for (const BusResetVictim& victim : victims) list.push_back(describe(victim));
+  for (const BusResetVictim& victim : victims) {
+    list.push_back(describe(victim));
+    if (context() == nullptr) continue;
+    const auto id = context()->owned_id(victim.device->device());
+    list.back().group_id = id.value_or(abi::kDevIdNotOwned);
+    if (!id) info.flags &= ~abi::kHotResetDevIdOwned;
+  }
   const std::size_t room = (info.argsz - sizeof info) / sizeof(abi::DependentDevice);
-  info.flags = 0;
   info.count = static_cast<std::uint32_t>(list.size());
   if (room >= list.size()) {
     TRY(call.program().copy_out(call.argument() + sizeof info, list.data(), list.size() * sizeof list[0]));
@@ -260,15 +242,25 @@ Result<long> DeviceFile::get_hot_reset_info(Call& call) {
   return 0;
 }
 
-// The caller proves with group files that every device on the bus is its own.
+// Every device on the bus must be the caller's: group descriptors prove it, or the context of a device file.
 Result<long> DeviceFile::hot_reset(Call& call) {
   const auto request = call.request<abi::HotReset>();
   if (request.flags != 0) return fail(EINVAL, "unknown flags");
-  const auto victims = TRY(bus_reset_victims(group_->group(), device_));
-  if (request.count == 0 || request.count > victims.size())
-    return fail(EINVAL, "no groups, or more than there are devices");
-  std::vector<std::int32_t> descriptors(request.count);
-  TRY(call.program().copy_in(descriptors.data(), call.argument() + sizeof request,
+  const auto victims = TRY(bus_reset_victims(group_, device_));
+  if ((request.count != 0) == (context() != nullptr)) return fail(EINVAL, "groups are for devices of groups");
+  if (context() == nullptr) TRY(prove_groups(call, request.count, victims));
+  for (const BusResetVictim& victim : victims) {
+    if (context() != nullptr && !context()->owned_id(victim.device->device()))
+      return fail(EINVAL, "a device on the bus is not bound to this context");
+  }
+  for (const BusResetVictim& victim : victims) victim.device->reset();
+  return 0;
+}
+
+Result<> DeviceFile::prove_groups(Call& call, std::uint32_t count, const std::vector<BusResetVictim>& victims) {
+  if (count > victims.size()) return fail(EINVAL, "more groups than there are devices");
+  std::vector<std::int32_t> descriptors(count);
+  TRY(call.program().copy_in(descriptors.data(), call.argument() + sizeof(abi::HotReset),
                              descriptors.size() * sizeof(std::int32_t)));
   std::vector<std::shared_ptr<File>> files;
   std::vector<const VfioGroup*> owned;
@@ -282,8 +274,7 @@ Result<long> DeviceFile::hot_reset(Call& call) {
     if (std::ranges::find(owned, victim.group) == owned.end())
       return fail(EINVAL, "a device on the bus is in another group");
   }
-  for (const BusResetVictim& victim : victims) victim.device->reset();
-  return 0;
+  return {};
 }
 
 Result<long> DeviceFile::feature(Call& call) {

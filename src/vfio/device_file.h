@@ -1,25 +1,22 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// An open device: regions to read, write and map, interrupts, resets.
+// An open device: regions to read, write and map, interrupts, resets. What differs between a device of a group and a
+// device file (/dev/vfio/devices/vfioN) is in group_device_file and device_cdev.
 #pragma once
 
 #include <memory>
 
 #include "base/file.h"
 #include "base/program.h"
+#include "iommufd/context.h"
+#include "vfio/bus_reset.h"
 #include "vfio/command_table.h"
 #include "vfio/group.h"
 #include "vfio/pci_device.h"
 
 namespace softiommu::vfio {
 
-class DeviceFile final : public File {
+class DeviceFile : public File {
  public:
-  // EINVAL: the group has no container with an IOMMU; ENOMEM.
-  static Result<std::shared_ptr<DeviceFile>> open(std::shared_ptr<GroupFile> group, PciDevice& device,
-                                                  Program& program);
-  ~DeviceFile() override;
-
-  std::string path() const override { return "anon_inode:[vfio-device]"; }
   long ioctl(unsigned int command, std::uint64_t argument) override;
   ssize_t pread(std::uint64_t user, std::size_t bytes, off_t offset) override;
   ssize_t pwrite(std::uint64_t user, std::size_t bytes, off_t offset) override;
@@ -35,22 +32,22 @@ class DeviceFile final : public File {
   Result<long> hot_reset(Call& call);
   Result<long> feature(Call& call);
 
- private:
-  struct Opened {};  // only open() makes one
+ protected:
+  DeviceFile(VfioGroup& group, PciDevice& device, Program& program)
+      : group_(group), device_(device), program_(program) {}
 
- public:
-  DeviceFile(Opened, std::shared_ptr<GroupFile> group, PciDevice& device, Program& program)
-      : group_(std::move(group)), device_(device), program_(program) {}
+  VfioGroup& group_;
+  PciDevice& device_;
+  Program& program_;
 
  private:
+  // The context that a device file is bound to; nullptr for a device of a group: group descriptors prove ownership.
+  virtual iommufd::Context* context() const { return nullptr; }
   bool can_map(unsigned bar) const;
   Result<std::uint64_t> access(std::uint64_t user, std::uint64_t bytes, std::uint64_t offset, bool write);
   Result<std::uint64_t> access_bar(unsigned bar, std::uint64_t user, std::uint64_t bytes, std::uint64_t offset,
                                    bool write);
-
-  std::shared_ptr<GroupFile> group_;
-  PciDevice& device_;
-  Program& program_;
+  Result<> prove_groups(Call& call, std::uint32_t count, const std::vector<BusResetVictim>& victims);
 };
 
 }  // namespace softiommu::vfio

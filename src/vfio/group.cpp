@@ -8,7 +8,8 @@
 #include <utility>
 
 #include "base/log.h"
-#include "vfio/device_file.h"
+#include "vfio/group_device_file.h"
+#include "vfio/iommufd_file.h"
 
 namespace softiommu::vfio {
 
@@ -102,6 +103,7 @@ bool VfioGroup::has(const PciDevice& device) const {
 Result<> VfioGroup::open() {
   const MutexLock lock(mutex_);
   if (open_) return fail(EBUSY, "the group's file is open");
+  if (blocked_ != 0) return fail(EBUSY, "a device file of the group is bound");
   open_ = true;
   return {};
 }
@@ -112,7 +114,20 @@ void VfioGroup::close() {
   open_ = false;
 }
 
+Result<> VfioGroup::block() {
+  const MutexLock lock(mutex_);
+  if (open_) return fail(EBUSY, "the group's file is open");
+  ++blocked_;
+  return {};
+}
+
+void VfioGroup::unblock() {
+  const MutexLock lock(mutex_);
+  --blocked_;
+}
+
 void VfioGroup::leave_locked() {
+  context_.reset();
   if (container_ == nullptr) return;
   container_->remove(group_);
   container_.reset();
@@ -120,30 +135,49 @@ void VfioGroup::leave_locked() {
 
 Result<> VfioGroup::set_container(std::shared_ptr<Container> container) {
   const MutexLock lock(mutex_);
-  if (container_ != nullptr) return fail(EINVAL, "the group is in a container");
+  if (container_ != nullptr || context_ != nullptr) return fail(EINVAL, "the group is in a container");
   TRY(container->add(group_, this));
   container_ = std::move(container);
   return {};
 }
 
+Result<> VfioGroup::set_iommufd(std::shared_ptr<iommufd::Context> context) {
+  const MutexLock lock(mutex_);
+  if (container_ != nullptr || context_ != nullptr) return fail(EINVAL, "the group is in a container");
+  TRY(context->make_compat_ioas());
+  context_ = std::move(context);
+  return {};
+}
+
 Result<> VfioGroup::unset_container() {
   const MutexLock lock(mutex_);
-  if (container_ == nullptr) return fail(EINVAL, "the group is in no container");
+  if (container_ == nullptr && context_ == nullptr) return fail(EINVAL, "the group is in no container");
   if (users_ != 0) return fail(EBUSY, "a device of the group is open");
   leave_locked();
   return {};
 }
 
+bool VfioGroup::in_container() {
+  const MutexLock lock(mutex_);
+  return container_ != nullptr || context_ != nullptr;
+}
+
+std::shared_ptr<iommufd::Context> VfioGroup::context() {
+  const MutexLock lock(mutex_);
+  return context_;
+}
+
 std::uint32_t VfioGroup::status() {
   const MutexLock lock(mutex_);
-  if (container_ != nullptr) return abi::kGroupViable | abi::kGroupContainerSet;
+  if (container_ != nullptr || context_ != nullptr) return abi::kGroupViable | abi::kGroupContainerSet;
   return group_.dma_owner_claimed() ? 0 : abi::kGroupViable;
 }
 
 Result<> VfioGroup::use() {
   const MutexLock lock(mutex_);
-  if (container_ == nullptr) return fail(EINVAL, "the group is in no container");
-  if (!container_->has_iommu()) return fail(EINVAL, "the container has no IOMMU yet (SET_IOMMU)");
+  if (container_ == nullptr && context_ == nullptr) return fail(EINVAL, "the group is in no container");
+  if (container_ != nullptr && !container_->has_iommu())
+    return fail(EINVAL, "the container has no IOMMU yet (SET_IOMMU)");
   ++users_;
   return {};
 }
@@ -167,13 +201,16 @@ Result<long> GroupFile::get_status(Call& call) {
 Result<long> GroupFile::set_container(Call& call) {
   const auto descriptor = TRY(call.fetch_at<std::int32_t>(0));
   const auto file = call.program().file_of(descriptor);
-  if (!file) {
-    if (file.error().code == EBADF) return std::unexpected(file.error());
-    return fail(EBADFD, "the descriptor is not a container");
+  if (!file && file.error().code == EBADF) return std::unexpected(file.error());
+  if (group_.in_container()) return fail(EINVAL, "the group is in a container");
+  if (!file) return fail(EBADFD, "the descriptor is neither a container nor an iommufd");
+  if (const auto* const container = dynamic_cast<const ContainerFile*>(file->get())) {
+    TRY(group_.set_container(container->container()));
+  } else if (const auto* const iommufd = dynamic_cast<const IommufdFile*>(file->get())) {
+    TRY(group_.set_iommufd(iommufd->context()));
+  } else {
+    return fail(EBADFD, "the descriptor is neither a container nor an iommufd");
   }
-  const auto* const container = dynamic_cast<const ContainerFile*>(file->get());
-  if (container == nullptr) return fail(EBADFD, "the descriptor is not a container");
-  TRY(group_.set_container(container->container()));
   return 0;
 }
 
@@ -185,7 +222,7 @@ Result<long> GroupFile::unset_container(Call& /*call*/) {
 Result<long> GroupFile::get_device_fd(Call& call) {
   const std::string name = TRY(fetch_string(call.program(), call.argument()));
   PciDevice* const device = TRY(group_.find(name));
-  auto file = TRY(DeviceFile::open(shared_from_this(), *device, call.program()));
+  auto file = TRY(GroupDeviceFile::open(shared_from_this(), *device, call.program()));
   return TRY(call.program().install(std::move(file), O_CLOEXEC));
 }
 

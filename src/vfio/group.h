@@ -13,6 +13,7 @@
 #include "base/file.h"
 #include "base/mutex.h"
 #include "base/program.h"
+#include "iommufd/context.h"
 #include "vfio/command_table.h"
 #include "vfio/container.h"
 #include "vfio/pci_device.h"
@@ -33,11 +34,18 @@ class VfioGroup {
   bool has(const PciDevice& device) const;
   const std::vector<std::unique_ptr<PciDevice>>& devices() const { return devices_; }
 
-  Result<> open();  // EBUSY: its file is open
+  Result<> open();  // EBUSY: its file is open, or a device file is bound
   void close();
+  // A device file is bound: the group's own file cannot be opened meanwhile. EBUSY: it is open.
+  Result<> block();
+  void unblock();
 
   Result<> set_container(std::shared_ptr<Container> container);
+  // The group's devices will be bound to this context when they are opened. EINVAL: it has a container or context.
+  Result<> set_iommufd(std::shared_ptr<iommufd::Context> context);
   Result<> unset_container();
+  bool in_container();  // or given to an iommufd
+  std::shared_ptr<iommufd::Context> context();
   std::uint32_t status();
   // A device file comes and goes. EINVAL: no container, or one without an IOMMU.
   Result<> use();
@@ -52,7 +60,9 @@ class VfioGroup {
   Mutex mutex_;
   bool open_ GUARDED_BY(mutex_) = false;
   std::shared_ptr<Container> container_ GUARDED_BY(mutex_);
-  unsigned users_ GUARDED_BY(mutex_) = 0;  // open device files
+  std::shared_ptr<iommufd::Context> context_ GUARDED_BY(mutex_);
+  unsigned users_ GUARDED_BY(mutex_) = 0;    // devices that were opened through it
+  unsigned blocked_ GUARDED_BY(mutex_) = 0;  // bound device files
 };
 
 class GroupFile final : public File, public std::enable_shared_from_this<GroupFile> {

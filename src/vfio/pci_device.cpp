@@ -53,6 +53,21 @@ void PciDevice::close() {
   function_.reset();
 }
 
+bool PciDevice::is_open() {
+  const MutexLock lock(mutex_);
+  return open_count_ != 0;
+}
+
+Result<std::shared_ptr<iommufd::Binding>> PciDevice::share_binding(const std::shared_ptr<iommufd::Context>& context) {
+  const MutexLock lock(binding_mutex_);
+  if (auto shared = binding_.lock()) return shared;
+  auto made = TRY(iommufd::Binding::create(context, device_));
+  const std::uint32_t ioas = TRY(context->compat_ioas());
+  TRY(made->attach(ioas));
+  binding_ = made;
+  return made;
+}
+
 Result<std::uint64_t> PciDevice::read_config(Program& program, std::uint64_t user, std::uint64_t offset,
                                              std::uint64_t bytes) {
   std::uint64_t done = 0;

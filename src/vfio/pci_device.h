@@ -12,6 +12,7 @@
 #include "base/program.h"
 #include "base/result.h"
 #include "core/system.h"
+#include "iommufd/binding.h"
 #include "machine/pci_function.h"
 #include "vfio/interrupts.h"
 #include "vfio/virtual_config.h"
@@ -33,6 +34,10 @@ class PciDevice final : private VirtualConfig::Effects {
 
   Result<> open();
   void close();
+  bool is_open();
+  // What binds it to `context` and its compatibility IOAS: one for all files that were opened through the group.
+  // Errors of bind and attach; ENOMEM.
+  Result<std::shared_ptr<iommufd::Binding>> share_binding(const std::shared_ptr<iommufd::Context>& context);
 
   // Configuration space: how far it came before an error; EFAULT if nowhere. `offset` + `bytes` is inside of it.
   Result<std::uint64_t> read_config(Program& program, std::uint64_t user, std::uint64_t offset, std::uint64_t bytes);
@@ -59,6 +64,8 @@ class PciDevice final : private VirtualConfig::Effects {
   Mutex mutex_;
   VirtualConfig config_;  // guarded by mutex_ but for memory_enabled()
   unsigned open_count_ GUARDED_BY(mutex_) = 0;
+  Mutex binding_mutex_;  // taken before the context's lock
+  std::weak_ptr<iommufd::Binding> binding_ GUARDED_BY(binding_mutex_);
 };
 
 }  // namespace softiommu::vfio

@@ -4,14 +4,16 @@
 #include <sys/sysmacros.h>
 
 #include "vfio/container.h"
+#include "vfio/device_cdev.h"
 #include "vfio/group.h"
+#include "vfio/iommufd_file.h"
 
 namespace softiommu {
 
 namespace {
 
 // Linux: the container is a misc device, groups have a major of their own (assigned at boot, from 511 down).
-constexpr unsigned kMiscMajor = 10, kContainerMinor = 196, kGroupMajor = 511;
+constexpr unsigned kMiscMajor = 10, kContainerMinor = 196, kGroupMajor = 511, kDeviceMajor = 510, kIommuMinor = 125;
 
 }  // namespace
 
@@ -24,9 +26,23 @@ struct Vfio::Impl {
       groups.push_back(std::make_unique<vfio::VfioGroup>(system, *group, groups));
   }
 
+  struct Place {
+    vfio::VfioGroup& group;
+    vfio::PciDevice& device;
+  };
+  // The device with this file number.
+  std::optional<Place> find(unsigned number) const {
+    for (const auto& group : groups) {
+      for (const auto& device : group->devices())
+        if (device_number(system, device->device()) == number) return Place{*group, *device};
+    }
+    return std::nullopt;
+  }
+
   System& system;
   VfioOptions options;
   LockedMemory locked;
+  iommufd::Options iommufd_options{.allow_unsafe_interrupts = options.allow_unsafe_interrupts};
   vfio::VfioGroup::All groups;
 };
 
@@ -56,8 +72,36 @@ Result<std::shared_ptr<File>> Vfio::open_group(Program& program, unsigned group)
   });
 }
 
+Result<std::shared_ptr<File>> Vfio::open_device(Program& program, unsigned number) {
+  return without_throwing([&]() -> Result<std::shared_ptr<File>> {
+    const auto place = impl_->find(number);
+    if (!place) return fail(ENODEV, "no such device");
+    return std::make_shared<vfio::DeviceCdevFile>(place->group, place->device, program, number);
+  });
+}
+
+Result<std::shared_ptr<File>> Vfio::open_iommufd(Program& program) {
+  return without_throwing([&]() -> Result<std::shared_ptr<File>> {
+    auto context = std::make_shared<iommufd::Context>(impl_->system, impl_->locked, impl_->iommufd_options, program);
+    return std::make_shared<vfio::IommufdFile>(std::move(context), program);
+  });
+}
+
+unsigned Vfio::device_number(const System& system, const Device& device) {
+  unsigned number = 0;
+  while (system.devices()[number].get() != &device) ++number;
+  return number;
+}
+
+std::optional<unsigned> Vfio::group_of(unsigned number) const {
+  const auto place = impl_->find(number);
+  return place ? std::optional(place->group.group().id()) : std::nullopt;
+}
+
 dev_t Vfio::container_device_number() { return makedev(kMiscMajor, kContainerMinor); }
 dev_t Vfio::group_device_number(unsigned group) { return makedev(kGroupMajor, group); }
+dev_t Vfio::device_file_number(unsigned number) { return makedev(kDeviceMajor, number); }
+dev_t Vfio::iommufd_device_number() { return makedev(kMiscMajor, kIommuMinor); }
 
 std::uint64_t Vfio::locked_pages() const { return impl_->locked.pages(); }
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// VFIO, as a launcher sees it: the files /dev/vfio/vfio and /dev/vfio/N of one machine.
+// VFIO, as a launcher sees it: the files /dev/vfio/vfio, /dev/vfio/N, /dev/vfio/devices/vfioN and /dev/iommu of one
+// machine.
 //
 //   Vfio vfio(system, {});
 //   std::shared_ptr<File> container = TRY(vfio.open_container(program));
@@ -14,6 +15,7 @@
 #include <sys/types.h>
 
 #include <memory>
+#include <optional>
 
 #include "base/file.h"
 #include "base/program.h"
@@ -41,9 +43,20 @@ class Vfio {
   // open of /dev/vfio/`group`. ENODEV: no such group; EBUSY: its file is open.
   Result<std::shared_ptr<File>> open_group(Program& program, unsigned group);
 
+  // open of /dev/vfio/devices/vfio`number`. ENODEV: no such device.
+  Result<std::shared_ptr<File>> open_device(Program& program, unsigned number);
+  // open of /dev/iommu. ENOMEM.
+  Result<std::shared_ptr<File>> open_iommufd(Program& program);
+
   // For fstat and the generated view: what the device nodes say.
   static dev_t container_device_number();
   static dev_t group_device_number(unsigned group);
+  static dev_t device_file_number(unsigned number);
+  static dev_t iommufd_device_number();
+  // N of /dev/vfio/devices/vfioN: the device's place among the system's devices.
+  static unsigned device_number(const System& system, const Device& device);
+  // The group of the device with this number; nullopt: no such device.
+  std::optional<unsigned> group_of(unsigned number) const;
 
   // Memory pinned for DMA by the program, in pages as RLIMIT_MEMLOCK counts them.
   std::uint64_t locked_pages() const;

@@ -22,6 +22,7 @@
 #include "hw/edu.h"
 #include "hw/ioat.h"
 #include "hw/pci.h"
+#include "iommufd/abi.h"
 #include "machine/mmio.h"
 #include "vfio/abi.h"
 
@@ -34,7 +35,8 @@ namespace ioat = hw::ioat;
 using namespace std::chrono_literals;
 
 constexpr unsigned kThreads = 4;
-constexpr std::string_view kContainer = "/dev/vfio/vfio", kGroup = "/dev/vfio/", kDevice = "anon_inode";
+constexpr std::string_view kContainer = "/dev/vfio/vfio", kGroup = "/dev/vfio/", kDevice = "anon_inode",
+                           kIommufd = "/dev/iommu", kDeviceFile = "/dev/vfio/devices/";
 constexpr auto kPatience = 30s;
 
 class Client {
@@ -75,6 +77,16 @@ class Client {
   void ask_container();
   void track_dirty();
   void replace_pages();
+  // An iommufd.
+  void open_iommufd();
+  void open_device_file();
+  void assemble_iommufd();  // both, in the right order
+  void change_spaces();
+  void map_space();
+  void unmap_space();
+  void ask_space();
+  void make_page_table();
+  void move_device();
   // Devices.
   void ask_device();
   void set_irqs();
@@ -116,6 +128,11 @@ class Client {
     return choice_.one_in(10) ? any : any & known;
   }
   int some_descriptor();
+  int some_device() { return program_.pick(choice_, choice_.one_in(3) ? kDeviceFile : kDevice); }
+  // Ids count from 1, so that the first few are often there.
+  std::uint32_t object() {
+    return static_cast<std::uint32_t>(choice_.one_in(12) ? choice_.number() : 1 + choice_.below(5));
+  }
   // The registers of BAR 0 through a mapping, as the launcher serves it; nothing while the device does not decode.
   void write_register(int device, std::uint64_t offset, unsigned bytes, std::uint64_t value);
   std::uint64_t write_chain();
@@ -124,7 +141,7 @@ class Client {
   HostileProgram& program_;
   Choice choice_;
   std::uint64_t block_;
-  std::array<std::uint64_t, 32> served_{};
+  std::array<std::uint64_t, 64> served_{};  // by number: VFIO's and iommufd's are neighbours
   std::atomic<std::uint64_t> progress_{0};
   std::atomic<bool> done_{false};
   std::atomic<const char*> doing_{"nothing"};
@@ -142,6 +159,15 @@ constexpr Client::Action Client::kActions[] = {
     {"ask container", 8, &Client::ask_container},
     {"track dirty pages", 8, &Client::track_dirty},
     {"replace pages", 3, &Client::replace_pages},
+    {"open iommufd", 3, &Client::open_iommufd},
+    {"open device file", 4, &Client::open_device_file},
+    {"assemble iommufd", 6, &Client::assemble_iommufd},
+    {"change spaces", 8, &Client::change_spaces},
+    {"map space", 30, &Client::map_space},
+    {"unmap space", 15, &Client::unmap_space},
+    {"ask space", 8, &Client::ask_space},
+    {"make page table", 8, &Client::make_page_table},
+    {"move device", 12, &Client::move_device},
     {"ask device", 8, &Client::ask_device},
     {"set irqs", 20, &Client::set_irqs},
     {"signal eventfd", 5, &Client::signal_eventfd},
@@ -279,6 +305,134 @@ void Client::assemble() {
   enable_device();
 }
 
+// ---- an iommufd
+
+void Client::open_iommufd() {
+  if (const auto file = rig_.vfio().open_iommufd(program_)) std::ignore = program_.install(*file, 0);
+}
+
+void Client::open_device_file() {
+  const auto devices = static_cast<unsigned>(rig_.system().devices().size());
+  const auto file = rig_.vfio().open_device(program_, static_cast<unsigned>(choice_.below(devices + 1)));
+  if (file) std::ignore = program_.install(*file, 0);
+}
+
+void Client::assemble_iommufd() {
+  constexpr std::size_t kEnough = 30;
+  if (program_.open_count() > kEnough) {
+    program_.close(program_.pick(choice_));
+    return;
+  }
+  const auto devices = static_cast<unsigned>(rig_.system().devices().size());
+  const auto device = rig_.vfio().open_device(program_, static_cast<unsigned>(choice_.below(devices)));
+  const auto context = rig_.vfio().open_iommufd(program_);
+  if (!device || !context) return;
+  const auto descriptor = program_.install(*context, 0);
+  if (!descriptor || !program_.install(*device, 0)) return;
+  const iommufd::abi::IoasAlloc space{sizeof space, 0, 0};
+  put(&space, sizeof space);
+  (*context)->ioctl(iommufd::abi::kIoasAlloc, block_);
+  const abi::BindIommufd bind{sizeof bind, 0, *descriptor, 0, 0};
+  put(&bind, sizeof bind);
+  (*device)->ioctl(abi::kDeviceBindIommufd, block_);
+  const abi::AttachIommufdPt attach{sizeof attach, 0, 1, 0};
+  put(&attach, sizeof attach);
+  (*device)->ioctl(abi::kDeviceAttachIommufdPt, block_);
+  enable_device();
+}
+
+void Client::change_spaces() {
+  const int context = program_.pick(choice_, kIommufd);
+  if (choice_.one_in(2)) {
+    call(context, iommufd::abi::kIoasAlloc, iommufd::abi::IoasAlloc{argsz(12), choice_.one_in(10), 0});
+  } else if (choice_.one_in(2)) {
+    call(context, iommufd::abi::kDestroy, iommufd::abi::Destroy{argsz(8), object()});
+  } else if (choice_.one_in(2)) {
+    const auto op = static_cast<std::uint16_t>(choice_.below(4));
+    call(context, iommufd::abi::kVfioIoas, iommufd::abi::VfioIoas{argsz(12), object(), op, 0});
+  } else {
+    call(context, iommufd::abi::kOption,
+         iommufd::abi::Option{argsz(24), static_cast<std::uint32_t>(choice_.below(3)),
+                              static_cast<std::uint16_t>(choice_.below(3)), 0, object(), choice_.below(3)});
+  }
+}
+
+void Client::map_space() {
+  const int context = program_.pick(choice_, kIommufd);
+  const std::uint64_t user =
+      choice_.one_in(10) ? hostile() : program_.arena().first() + choice_.below(Arena::kBytes) / kPageSize * kPageSize;
+  const std::uint32_t rights = choice_.one_in(4) ? flags(7) : 6 | (choice_.one_in(3) ? 0 : iommufd::abi::kMapFixedIova);
+  if (choice_.one_in(5)) {
+    call(context, iommufd::abi::kIoasCopy,
+         iommufd::abi::IoasCopy{argsz(40), rights, object(), object(), length(), iova(), iova()});
+    return;
+  }
+  call(context, iommufd::abi::kIoasMap, iommufd::abi::IoasMap{argsz(40), rights, object(), 0, user, length(), iova()});
+}
+
+void Client::unmap_space() {
+  const bool all = choice_.one_in(4);
+  call(program_.pick(choice_, kIommufd), iommufd::abi::kIoasUnmap,
+       iommufd::abi::IoasUnmap{argsz(24), object(), all ? 0 : iova(),
+                               all ? ~std::uint64_t{0} : length() * choice_.below(9)});
+}
+
+void Client::ask_space() {
+  const int context = program_.pick(choice_, kIommufd);
+  const std::uint64_t array = choice_.one_in(4) ? hostile() : block_ + kPageSize;
+  const auto count = static_cast<std::uint32_t>(choice_.one_in(8) ? choice_.number() : choice_.below(20));
+  if (choice_.one_in(2)) {
+    call(context, iommufd::abi::kIoasIovaRanges,
+         iommufd::abi::IoasIovaRanges{argsz(32), object(), count, choice_.one_in(20), array, 0});
+  } else if (choice_.one_in(2)) {
+    const iommufd::abi::Range range{iova(), iova()};
+    put(&range, sizeof range, kPageSize);
+    call(context, iommufd::abi::kIoasAllowIovas,
+         iommufd::abi::IoasAllowIovas{argsz(24), object(), static_cast<std::uint32_t>(choice_.below(3)), 0, array});
+  } else {
+    iommufd::abi::HwInfo info{};
+    info.size = argsz(sizeof info);
+    info.dev_id = object();
+    info.data_len = count;
+    info.data_uptr = array;
+    call(context, iommufd::abi::kGetHwInfo, info);
+  }
+}
+
+void Client::make_page_table() {
+  const int context = program_.pick(choice_, kIommufd);
+  if (choice_.one_in(2)) {
+    iommufd::abi::HwptAlloc request{};
+    request.size = argsz(sizeof request);
+    request.flags = choice_.one_in(3) ? flags(15) : 0;
+    request.dev_id = object();
+    request.pt_id = object();
+    call(context, iommufd::abi::kHwptAlloc, request);
+  } else if (choice_.one_in(2)) {
+    call(context, iommufd::abi::kHwptSetDirtyTracking,
+         iommufd::abi::HwptSetDirtyTracking{argsz(16), choice_.one_in(2), object(), 0});
+  } else {
+    call(context, iommufd::abi::kHwptGetDirtyBitmap,
+         iommufd::abi::HwptGetDirtyBitmap{argsz(48), object(), choice_.one_in(2), 0, iova(), length(),
+                                          choice_.one_in(6) ? choice_.number() : kPageSize,
+                                          choice_.one_in(4) ? hostile() : block_ + kPageSize});
+  }
+}
+
+void Client::move_device() {
+  const int device = program_.pick(choice_, kDeviceFile);
+  if (choice_.one_in(4)) {
+    const int context = choice_.one_in(8) ? some_descriptor() : program_.pick(choice_, kIommufd);
+    call(device, abi::kDeviceBindIommufd, abi::BindIommufd{argsz(24), choice_.one_in(10), context, 0, hostile()});
+  } else if (choice_.one_in(4)) {
+    call(device, abi::kDeviceDetachIommufdPt, abi::DetachIommufdPt{argsz(12), choice_.one_in(10), 0});
+  } else if (choice_.one_in(8)) {
+    call(program_.pick(choice_, kGroup), abi::kGroupSetContainer, program_.pick(choice_, kIommufd));
+  } else {
+    call(device, abi::kDeviceAttachIommufdPt, abi::AttachIommufdPt{argsz(16), choice_.one_in(10), object(), 0});
+  }
+}
+
 // ---- containers
 
 void Client::map() {
@@ -343,7 +497,7 @@ void Client::replace_pages() {
 // ---- devices
 
 void Client::ask_device() {
-  const int device = program_.pick(choice_, kDevice);
+  const int device = some_device();
   const auto index = static_cast<std::uint32_t>(choice_.one_in(10) ? choice_.any() : choice_.below(10));
   call(device, abi::kDeviceGetInfo, abi::DeviceInfo{.argsz = argsz(sizeof(abi::DeviceInfo))});
   call(device, abi::kDeviceGetRegionInfo, abi::RegionInfo{.argsz = argsz(64), .index = index});
@@ -365,7 +519,7 @@ void Client::set_irqs() {
   for (std::int32_t& event : request.data) {
     event = choice_.one_in(4) ? some_descriptor() : choice_.of(program_.eventfds());
   }
-  call(program_.pick(choice_, kDevice), abi::kDeviceSetIrqs, request);
+  call(some_device(), abi::kDeviceSetIrqs, request);
 }
 
 void Client::signal_eventfd() {
@@ -378,7 +532,7 @@ void Client::signal_eventfd() {
   }
 }
 
-void Client::reset() { call_at(program_.pick(choice_, kDevice), abi::kDeviceReset, choice_.any()); }
+void Client::reset() { call_at(some_device(), abi::kDeviceReset, choice_.any()); }
 
 void Client::hot_reset() {
   struct {
@@ -389,11 +543,11 @@ void Client::hot_reset() {
                   static_cast<std::uint32_t>(choice_.one_in(10) ? choice_.any() : 1 + choice_.below(2))};
   for (std::int32_t& group : request.groups)
     group = choice_.one_in(4) ? some_descriptor() : program_.pick(choice_, kGroup);
-  call(program_.pick(choice_, kDevice), abi::kDevicePciHotReset, request);
+  call(some_device(), abi::kDevicePciHotReset, request);
 }
 
 void Client::enable_device() {
-  const auto file = program_.get(program_.pick(choice_, kDevice));
+  const auto file = program_.get(some_device());
   if (!file) return;
   const auto& command = hw::pci::kCommand;
   const auto value = static_cast<std::uint16_t>(command["MEM"].put(1) | command["MASTER"].put(1));
@@ -402,7 +556,7 @@ void Client::enable_device() {
 }
 
 void Client::write_config() {
-  const auto file = program_.get(program_.pick(choice_, kDevice));
+  const auto file = program_.get(some_device());
   if (!file) return;
   const std::uint64_t value = choice_.any(), at = choice_.below(choice_.one_in(2) ? 4100 : 256);
   put(&value, sizeof value);
@@ -433,7 +587,7 @@ void Client::access_mapping() {
   MmapPlan plan;
   if (file->mmap(abi::region_offset(region) + start, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, plan) != 0) return;
   plan.keeps_alive = file;
-  if (choice_.one_in(4)) program_.close(program_.pick(choice_, kDevice));
+  if (choice_.one_in(4)) program_.close(some_device());
   for (std::uint64_t count = choice_.below(8); count != 0; --count) {
     if (plan.enabled != nullptr && !plan.enabled(plan.enabled_context)) return;
     const unsigned width = 1U << choice_.below(4);
@@ -454,7 +608,7 @@ void Client::write_register(int device, std::uint64_t offset, unsigned bytes, st
 }
 
 void Client::run_edu() {
-  const int device = program_.pick(choice_, kDevice);
+  const int device = some_device();
   const bool to_memory = choice_.one_in(2);
   const std::uint64_t own = edu::kBuffer + (choice_.one_in(4) ? choice_.number() : 0);
   const std::uint64_t bytes = choice_.one_in(8) ? choice_.number() : 1 + choice_.below(edu::kBufferBytes);
@@ -489,7 +643,7 @@ std::uint64_t Client::write_chain() {
 }
 
 void Client::run_ioat() {
-  const int device = program_.pick(choice_, kDevice);
+  const int device = some_device();
   const auto& command = ioat::kChannelCommand;
   if (choice_.one_in(4)) write_register(device, command.offset, 1, command["RESET"].put(1));
   if (choice_.one_in(10)) write_register(device, command.offset, 1, choice_.any());
@@ -537,8 +691,9 @@ void watch(const std::vector<std::unique_ptr<Client>>& clients, const std::atomi
 
 // A run in which every call fails early proves nothing.
 void expect_was_at_work(const std::vector<std::unique_ptr<Client>>& clients) {
-  for (const unsigned command :
-       {abi::kIommuMapDma, abi::kIommuUnmapDma, abi::kIommuDirtyPages, abi::kDeviceSetIrqs, abi::kDeviceReset}) {
+  for (const unsigned command : {abi::kIommuMapDma, abi::kIommuUnmapDma, abi::kIommuDirtyPages, abi::kDeviceSetIrqs,
+                                 abi::kDeviceReset, abi::kDeviceAttachIommufdPt, iommufd::abi::kIoasMap,
+                                 iommufd::abi::kIoasUnmap, iommufd::abi::kIoasCopy, iommufd::abi::kHwptAlloc}) {
     std::uint64_t served = 0;
     for (const auto& client : clients) served += client->served(command);
     std::printf("%llu calls of number %u were served\n", static_cast<unsigned long long>(served), command);

@@ -7,6 +7,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <string>
 
 #include "base/guarded_copy.h"
@@ -126,6 +127,11 @@ Result<std::shared_ptr<File>> HostileProgram::file_of(int descriptor) {
   if (auto file = get(descriptor)) return file;
   if (fcntl(descriptor, F_GETFD) == -1) return fail(EBADF, "closed");
   return fail(EINVAL, "not ours");
+}
+
+Result<std::unique_ptr<FileMapping>> HostileProgram::map_file(const FilePart& part) {
+  if (std::ranges::find(eventfds_, part.descriptor) == eventfds_.end()) return fail(EBADF, "closed");
+  return FileMapping::create(part);
 }
 
 Result<int> HostileProgram::take_eventfd(int descriptor) {

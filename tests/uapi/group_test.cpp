@@ -56,6 +56,7 @@ TEST_F(GroupTest, AContainerIsADescriptorOfOne) {
   EXPECT_EQ(call(group_, abi::kGroupSetContainer, std::uint64_t{4}), -EFAULT);
   EXPECT_EQ(set_container(group_, container_), 0);
   EXPECT_EQ(set_container(group_, container_), -EINVAL) << "it is in one";
+  EXPECT_EQ(set_container(group_, STDIN_FILENO), -EINVAL) << "which is asked before what the descriptor is";
   EXPECT_EQ(call(group_, abi::kGroupUnsetContainer), 0);
   EXPECT_EQ(call(group_, abi::kGroupUnsetContainer), -EINVAL) << "it is in none";
 }

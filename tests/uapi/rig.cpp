@@ -134,6 +134,11 @@ Result<std::shared_ptr<File>> FakeProgram::file_of(int descriptor) {
   return fail(EINVAL, "not ours");
 }
 
+Result<std::unique_ptr<FileMapping>> FakeProgram::map_file(const FilePart& part) {
+  if (files_.contains(part.descriptor)) return fail(EINVAL, "not a memory file");
+  return FileMapping::create(part);
+}
+
 Result<int> FakeProgram::take_eventfd(int descriptor) {
   if (files_.contains(descriptor)) return fail(EINVAL, "not an eventfd");
   const int copy = dup(descriptor);

@@ -32,6 +32,7 @@ class FakeProgram final : public Program {
   Result<> check_pinnable(std::uint64_t user, std::uint64_t bytes, bool write) override;
   Result<int> install(std::shared_ptr<File> file, int flags) override;
   Result<std::shared_ptr<File>> file_of(int descriptor) override;
+  Result<std::unique_ptr<FileMapping>> map_file(const FilePart& part) override;
   Result<int> take_eventfd(int descriptor) override;
 
   void close(int descriptor) { files_.erase(descriptor); }

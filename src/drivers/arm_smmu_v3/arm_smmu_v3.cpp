@@ -34,6 +34,8 @@ class ArmSmmuV3Driver final : public SharedTableDriver<Unit, PagingDomain> {
   // Linux promises to override a device's "no snoop" only with S2FWB or a CANWBS device (enforce_cache_coherency in
   // 7.2's arm-smmu-v3.c); stage 1 cannot, and our stage 2 is without S2FWB. COHACC is about the SMMU's own accesses.
   bool can_enforce_cache_coherency(const Device& /*device*/) const override { return false; }
+  bool tracks_dirty(const Device& device) const override { return unit_of(device).features().dirty; }
+  HardwareInfo hardware_info(const Device& device) const override;
   Result<std::unique_ptr<Domain>> allocate(std::span<Device* const> devices, const DomainRequest& request) override;
   Domain* static_domain(DomainType type) override;
   // Units whose domains are of different stages never share. The rest is no equivalence: small fits large only.
@@ -69,6 +71,16 @@ Result<std::unique_ptr<DeviceData>> ArmSmmuV3Driver::probe(Device& device) {
 
 std::vector<ReservedRegion> ArmSmmuV3Driver::reserved_regions(const Device&) const {
   return {{kMessageWindow, ReservedRegion::Kind::software_msi}};
+}
+
+// struct iommu_hw_info_arm_smmuv3 of linux/iommufd.h.
+HardwareInfo ArmSmmuV3Driver::hardware_info(const Device& device) const {
+  constexpr std::uint32_t kArmSmmuV3 = 2;
+  const struct {
+    std::uint32_t flags, reserved;
+    std::array<std::uint32_t, Unit::kIdentificationWords> words;
+  } info{0, 0, unit_of(device).identification()};
+  return HardwareInfo::of(kArmSmmuV3, info);
 }
 
 Domain* ArmSmmuV3Driver::static_domain(DomainType type) {

@@ -92,6 +92,13 @@ Result<> Unit::start() {
   return enable(kCr0["SMMUEN"].mask());
 }
 
+std::array<std::uint32_t, Unit::kIdentificationWords> Unit::identification() const {
+  std::array<std::uint32_t, kIdentificationWords> words{};
+  for (unsigned i = 0; i < words.size(); ++i)
+    words[i] = static_cast<std::uint32_t>(hardware_.registers.read32(kIdr0.offset + i * kIdr0.bytes));
+  return words;
+}
+
 Result<> Unit::read_features() {
   constexpr std::uint64_t kAArch64 = 2, kLittleEndian = 2, kMixedEndian = 0, kAccessAndDirty = 2;
   constexpr unsigned kOutputBits[] = {32, 36, 40, 42, 44, 48};

@@ -5,6 +5,7 @@
 // hardware says that it is complete.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <bitset>
 #include <cstdint>
@@ -55,6 +56,8 @@ class Unit {
   const std::string& name() const { return name_; }
   TableMemory& tables() { return hardware_.tables; }
   const Features& features() const { return features_; }
+  static constexpr std::size_t kIdentificationWords = 8;
+  std::array<std::uint32_t, kIdentificationWords> identification() const;  // IDR0 to IDR5, IIDR, AIDR
   unsigned input_bits() const;  // of an address that its paging domains may translate
 
   // The stream's entry exists afterwards, aborting if it is new. ENODEV: no such stream id; ENOMEM.

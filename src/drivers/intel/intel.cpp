@@ -25,6 +25,7 @@ class IntelDriver final : public SharedTableDriver<Unit, PagingDomain> {
   std::vector<ReservedRegion> reserved_regions(const Device& device) const override;
   DomainType default_domain_type(const Device& device) const override;
   bool can_enforce_cache_coherency(const Device& device) const override { return unit_of(device).snoop_control(); }
+  HardwareInfo hardware_info(const Device& device) const override;
   Result<std::unique_ptr<Domain>> allocate(std::span<Device* const> devices, const DomainRequest& request) override;
   Domain* static_domain(DomainType type) override;
   // Whether a domain fits is no equivalence of units: a 39-bit table fits a 48-bit unit, not the reverse.
@@ -53,6 +54,16 @@ Result<std::unique_ptr<DeviceData>> IntelDriver::probe(Device& device) {
 
 std::vector<ReservedRegion> IntelDriver::reserved_regions(const Device&) const {
   return {{{Iova{hw::vtd::kInterruptRangeFirst}, Iova{hw::vtd::kInterruptRangeLast}}, ReservedRegion::Kind::msi}};
+}
+
+// struct iommu_hw_info_vtd of linux/iommufd.h.
+HardwareInfo IntelDriver::hardware_info(const Device& device) const {
+  constexpr std::uint32_t kIntelVtd = 1;
+  const struct {
+    std::uint32_t flags, reserved;
+    std::uint64_t cap, ecap;
+  } info{0, 0, unit_of(device).cap(), unit_of(device).ecap()};
+  return HardwareInfo::of(kIntelVtd, info);
 }
 
 DomainType IntelDriver::default_domain_type(const Device& device) const {

@@ -3,9 +3,12 @@
 #include <unistd.h>
 
 #include <charconv>
+#include <map>
+#include <optional>
 #include <string_view>
 
 #include "base/log.h"
+#include "base/mutex.h"
 #include "base/trace.h"
 #include "core/system.h"
 #include "drivers/registry.h"
@@ -19,7 +22,16 @@
 namespace softiommu::launch {
 namespace {
 
-constexpr std::string_view kGroupFolder = "/dev/vfio/";
+constexpr std::string_view kGroupFolder = "/dev/vfio/", kDeviceFiles = "/dev/vfio/devices/vfio";
+
+// The number that follows `prefix` and ends the path.
+std::optional<unsigned> number_after(std::string_view prefix, std::string_view path) {
+  unsigned number = 0;
+  if (!path.starts_with(prefix)) return std::nullopt;
+  const char* const end = path.data() + path.size();
+  const auto [rest, error] = std::from_chars(path.data() + prefix.size(), end, number);
+  return error == std::errc{} && rest == end ? std::optional(number) : std::nullopt;
+}
 
 class MachineWorld final : public World {
  public:
@@ -37,11 +49,16 @@ class MachineWorld final : public World {
   MachineWorld(std::string run_dir, RunOptions options)
       : run_dir_(std::move(run_dir)), options_(std::move(options)), claims_(run_dir_ + "/claims") {}
   Result<> build();
-  Result<Opened> open_group(unsigned group, Program& program);
+  template <class Open>
+  Result<Opened> claimed(unsigned group, Open&& open_file);
+  Result<> hold(unsigned group);
+  void let_go(unsigned group);
 
   std::string run_dir_;
   RunOptions options_;
   Claims claims_;
+  Mutex mutex_;
+  std::map<unsigned, unsigned> held_ GUARDED_BY(mutex_);  // group: its open files in this process
   std::unique_ptr<Machine> machine_;
   std::unique_ptr<System> system_;
   std::unique_ptr<Vfio> vfio_;
@@ -76,24 +93,39 @@ Result<> MachineWorld::build() {
 
 Result<Opened> MachineWorld::open(const std::string& path, Program& program) {
   if (path == "/dev/vfio/vfio") return Opened{TRY(vfio_->open_container(program)), {}};
-  unsigned group = 0;
-  const char* end = path.data() + path.size();
-  if (path.starts_with(kGroupFolder)) {
-    const auto [rest, error] = std::from_chars(path.data() + kGroupFolder.size(), end, group);
-    if (error == std::errc{} && rest == end) return open_group(group, program);
+  if (path == "/dev/iommu") return Opened{TRY(vfio_->open_iommufd(program)), {}};
+  if (const auto number = number_after(kDeviceFiles, path)) {
+    const auto group = vfio_->group_of(*number);
+    if (!group) return fail(ENODEV, "no such device");
+    return claimed(*group, [&] { return vfio_->open_device(program, *number); });
   }
+  if (const auto group = number_after(kGroupFolder, path))
+    return claimed(*group, [&] { return vfio_->open_group(program, *group); });
   return fail(ENODEV, "no such device file");
 }
 
-Result<Opened> MachineWorld::open_group(unsigned group, Program& program) {
-  TRY(claims_.claim(group));
-  auto file = vfio_->open_group(program, group);
+// While a file of a group or of its devices is open here, no other process of the run may open one.
+template <class Open>
+Result<Opened> MachineWorld::claimed(unsigned group, Open&& open_file) {
+  TRY(hold(group));
+  auto file = open_file();
   if (!file) {
-    // EBUSY from this process's own handle: the claim is that handle's.
-    if (file.error().code != EBUSY) claims_.release(group);
+    let_go(group);
     return std::unexpected(file.error());
   }
-  return Opened{std::move(*file), [this, group] { claims_.release(group); }};
+  return Opened{std::move(*file), [this, group] { let_go(group); }};
+}
+
+Result<> MachineWorld::hold(unsigned group) {
+  const MutexLock lock(mutex_);
+  if (held_[group] == 0) TRY(claims_.claim(group));
+  ++held_[group];
+  return {};
+}
+
+void MachineWorld::let_go(unsigned group) {
+  const MutexLock lock(mutex_);
+  if (--held_[group] == 0) claims_.release(group);
 }
 
 void MachineWorld::flush() {

@@ -40,6 +40,13 @@ Result<std::shared_ptr<File>> SelfProgram::file_of(int descriptor) {
   return fail(EINVAL, "the descriptor is not a file of ours");
 }
 
+Result<std::unique_ptr<FileMapping>> SelfProgram::map_file(const FilePart& part) {
+  if (descriptors_.find(part.descriptor)) return fail(EINVAL, "the descriptor is not a memory file");
+  auto mapping = TRY(FileMapping::create(part));
+  mappings_.invalidate();
+  return mapping;
+}
+
 Result<int> SelfProgram::take_eventfd(int descriptor) {
   char path[40], link[40];
   std::snprintf(path, sizeof path, "/proc/self/fd/%d", descriptor);

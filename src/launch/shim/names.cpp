@@ -14,7 +14,8 @@ namespace softiommu::shim {
 namespace {
 
 // In the view a device file is an empty regular file; programs are told the truth about the device.
-constexpr unsigned kMiscMajor = 10, kVfioMinor = 196, kIommuMinor = 125, kVfioMajor = 511;
+constexpr unsigned kMiscMajor = 10, kVfioMinor = 196, kIommuMinor = 125, kVfioMajor = 511, kVfioDeviceMajor = 510;
+constexpr char kDeviceFiles[] = "/dev/vfio/devices/vfio";
 
 struct DeviceNode {
   mode_t mode;
@@ -24,6 +25,10 @@ struct DeviceNode {
 DeviceNode node_of(const char* name) {
   if (strcmp(name, "/dev/vfio/vfio") == 0) return {S_IFCHR | 0666, kMiscMajor, kVfioMinor};
   if (strcmp(name, "/dev/iommu") == 0) return {S_IFCHR | 0666, kMiscMajor, kIommuMinor};
+  if (starts_with(name, kDeviceFiles)) {
+    const char* number = name + sizeof kDeviceFiles - 1;
+    return {S_IFCHR | 0600, kVfioDeviceMajor, static_cast<unsigned>(strtoul(number, nullptr, 10))};
+  }
   const char* digits = strrchr(name, '/') + 1;
   return {S_IFCHR | 0600, kVfioMajor, static_cast<unsigned>(strtoul(digits, nullptr, 10))};
 }

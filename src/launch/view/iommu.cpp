@@ -102,4 +102,25 @@ void add_groups(Tree& tree, System& system) {
   }
 }
 
+void add_device_files(Tree& tree, System& system) {
+  constexpr mode_t kEveryone = 0666, kOwner = 0600;
+  tree.file("dev/iommu", "", kEveryone);
+  tree.folder("dev/vfio/devices");
+  for (const auto& device : system.devices()) {
+    if (device->group() == nullptr || device->function() == nullptr) continue;
+    const unsigned number = Vfio::device_number(system, *device);
+    const dev_t node = Vfio::device_file_number(number);
+    const std::string name = fmt::format("vfio{}", number);
+    const std::string place = device_folder(system.machine().spec(), device->function()->bdf());
+    const std::string folder = place + "/vfio-dev/" + name;
+    tree.file(folder + "/dev", fmt::format("{}:{}\n", major(node), minor(node)));
+    tree.file(folder + "/uevent",
+              fmt::format("MAJOR={}\nMINOR={}\nDEVNAME=vfio/devices/{}\n", major(node), minor(node), name));
+    tree.link(folder + "/device", place);
+    tree.link(folder + "/subsystem", "sys/class/vfio-dev");
+    tree.link("sys/class/vfio-dev/" + name, folder);
+    tree.file("dev/vfio/devices/" + name, "", kOwner);
+  }
+}
+
 }  // namespace softiommu::launch

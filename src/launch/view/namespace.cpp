@@ -73,8 +73,10 @@ Result<> show_dev(const std::string& view) {
   fs::create_directory(fresh, error);
   TRY(check(::mount("tmpfs", fresh.c_str(), "tmpfs", MS_NOSUID, "mode=0755"), "a tmpfs is refused"));
   for (const auto& entry : fs::directory_iterator("/dev", error)) {
-    if (entry.path().filename() != "vfio") TRY(copy_entry(entry, fresh + "/" + entry.path().filename().string()));
+    const auto name = entry.path().filename();
+    if (name != "vfio" && name != "iommu") TRY(copy_entry(entry, fresh + "/" + name.string()));
   }
+  TRY(copy_entry(fs::directory_entry(view + "/dev/iommu"), fresh + "/iommu"));
   fs::create_directory(fresh + "/vfio", error);
   TRY(bind(view + "/dev/vfio", fresh + "/vfio"));
   return bind(fresh, "/dev");
@@ -88,7 +90,7 @@ Result<> enter_namespace(const std::string& view) {
   // The view's own folders, deepest parents last: an overlay of a parent would hide what was bound below it.
   std::vector<std::string> folders = {
       "/sys/devices/virtual/iommu", "/sys/devices/virtual/vfio", "/sys/module/vfio", "/sys/bus/pci",
-      "/sys/kernel/iommu_groups",   "/sys/class/iommu",          "/sys/class/vfio"};
+      "/sys/kernel/iommu_groups",   "/sys/class/iommu",          "/sys/class/vfio",  "/sys/class/vfio-dev"};
   std::error_code error;
   for (const auto& entry : fs::directory_iterator(view + "/sys/devices", error)) {
     const std::string name = entry.path().filename();

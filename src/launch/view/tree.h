@@ -33,5 +33,6 @@ std::string device_folder(const MachineSpec& spec, const Bdf& bdf);
 void add_pci(Tree& tree, System& system);
 void add_iommus(Tree& tree, System& system);
 void add_groups(Tree& tree, System& system);
+void add_device_files(Tree& tree, System& system);  // for programs that use an iommufd
 
 }  // namespace softiommu::launch

@@ -19,6 +19,8 @@ void add_modules(Tree& tree, const ViewOptions& options) {
       {"vfio_pci/parameters/enable_sriov", "N\n"},
       {"vfio_pci/parameters/nointxmask", "N\n"},
       {"vfio_pci_core/initstate", "live\n"},
+      {"iommufd/initstate", "live\n"},
+      {"iommufd/parameters/allow_unsafe_interrupts", options.allow_unsafe_interrupts ? "Y\n" : "N\n"},
       {"vfio_iommu_type1/initstate", "live\n"},
       {"vfio_iommu_type1/parameters/allow_unsafe_interrupts", options.allow_unsafe_interrupts ? "Y\n" : "N\n"},
       {"vfio_iommu_type1/parameters/disable_hugepages", "N\n"},
@@ -32,12 +34,14 @@ void add_modules(Tree& tree, const ViewOptions& options) {
 Result<> write_view(const std::string& root, System& system, const ViewOptions& options) {
   Tree tree(root);
   add_modules(tree, options);
-  for (const char* folder : {"sys/bus/pci/slots", "sys/bus/pci/devices", "sys/class/iommu", "sys/class/vfio"}) {
+  for (const char* folder :
+       {"sys/bus/pci/slots", "sys/bus/pci/devices", "sys/class/iommu", "sys/class/vfio", "sys/class/vfio-dev"}) {
     tree.folder(folder);
   }
   add_pci(tree, system);
   add_iommus(tree, system);
   add_groups(tree, system);
+  add_device_files(tree, system);
   return tree.result();
 }
 

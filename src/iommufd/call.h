@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// One call of an iommufd command: the structure as the program gave it, and the way back.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <type_traits>
+#include <vector>
+
+#include "base/program.h"
+#include "base/result.h"
+
+namespace softiommu::iommufd {
+
+class Call {
+ public:
+  static constexpr std::size_t kMost = 128;
+
+  Call(Program& program, std::uint64_t argument) : program_(program), argument_(argument) {}
+
+  Program& program() const { return program_; }
+
+  // The command's structure has `bytes`, of which the program must have `minimum`; what it has not is 0.
+  // EFAULT: not readable; EINVAL: too short; E2BIG: what we do not know is not 0.
+  Result<> fetch(std::size_t minimum, std::size_t bytes) {
+    std::uint32_t size = 0;
+    TRY(program_.copy_in(&size, argument_, sizeof size));
+    if (size < minimum) return fail(EINVAL, "the structure is too short");
+    user_bytes_ = size;
+    for (std::uint64_t at = bytes; at < size;) {
+      std::array<std::uint8_t, kMost> rest;
+      const std::size_t part = std::min<std::size_t>(size - at, rest.size());
+      TRY(program_.copy_in(rest.data(), argument_ + at, part));
+      if (std::any_of(rest.begin(), rest.begin() + static_cast<std::ptrdiff_t>(part),
+                      [](auto byte) { return byte != 0; }))
+        return fail(E2BIG, "the structure has fields that are not known");
+      at += part;
+    }
+    return program_.copy_in(buffer_.data(), argument_, std::min<std::size_t>(size, bytes));
+  }
+
+  template <typename T>
+  T request() const {
+    static_assert(std::is_trivially_copyable_v<T> && sizeof(T) <= kMost);
+    T value;
+    std::memcpy(&value, buffer_.data(), sizeof value);
+    return value;
+  }
+  // Writes the answer over the program's structure, as far as that reaches.
+  template <typename T>
+  Result<> respond(const T& answer) const {
+    return program_.copy_out(argument_, &answer, std::min<std::size_t>(user_bytes_, sizeof answer));
+  }
+  template <typename T>
+  Result<std::vector<T>> fetch_array(std::uint64_t user, std::size_t count) const {
+    std::vector<T> values;
+    constexpr std::size_t kPiece = 256;  // the program names the count: memory grows with what is really there
+    while (values.size() < count) {
+      const std::size_t from = values.size(), part = std::min(kPiece, count - from);
+      values.resize(from + part);
+      TRY(program_.copy_in(&values[from], user + from * sizeof(T), part * sizeof(T)));
+    }
+    return values;
+  }
+
+ private:
+  Program& program_;
+  std::uint64_t argument_;
+  std::size_t user_bytes_ = 0;
+  std::array<std::byte, kMost> buffer_{};
+};
+
+}  // namespace softiommu::iommufd

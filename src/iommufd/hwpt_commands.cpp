@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Commands on hardware page tables and on what is behind them: HWPT_*, GET_HW_INFO.
+#include <algorithm>
+#include <array>
+
+#include "core/driver.h"
+#include "iommufd/abi.h"
+#include "iommufd/call.h"
+#include "iommufd/context.h"
+
+namespace softiommu::iommufd {
+
+namespace {
+
+// Bits of the program's bitmap, from one to the other.
+struct DirtyRun {
+  std::uint64_t first, last;
+};
+
+// How many bits the bitmap has. EOVERFLOW: the range wraps; EINVAL: it is empty or not a multiple of the page size.
+Result<std::uint64_t> check_bitmap(const abi::HwptGetDirtyBitmap& request) {
+  if (request.iova + (request.length - 1) < request.iova) return fail(EOVERFLOW, "the range wraps");
+  if (request.length == 0 || request.page_size == 0) return fail(EINVAL, "the range or the page size is 0");
+  if (!is_aligned(request.iova | request.length, request.page_size))
+    return fail(EINVAL, "the range is not a multiple of the page size");
+  return request.length / request.page_size;
+}
+
+Result<> set_bits(Program& program, std::uint64_t bitmap, const std::vector<DirtyRun>& runs) {
+  constexpr std::uint64_t kBits = 64, kAll = ~std::uint64_t{0};
+  for (const DirtyRun& run : runs) {
+    for (std::uint64_t word = run.first / kBits; word <= run.last / kBits; ++word) {
+      std::uint64_t value = 0, set = kAll;
+      if (word == run.first / kBits) set &= kAll << run.first % kBits;
+      if (word == run.last / kBits) set &= kAll >> (kBits - 1 - run.last % kBits);
+      TRY(program.copy_in(&value, bitmap + word * sizeof value, sizeof value));
+      value |= set;
+      TRY(program.copy_out(bitmap + word * sizeof value, &value, sizeof value));
+    }
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<> Context::hwpt_alloc(Call& call) {
+  auto request = call.request<abi::HwptAlloc>();
+  if (request.reserved != 0) return fail(EOPNOTSUPP, "a reserved field is set");
+  if ((request.data_type == abi::kHwptDataNone) != (request.data_len == 0))
+    return fail(EINVAL, "a data type and a length go together");
+  constexpr std::uint32_t kKnown = abi::kHwptNestParent | abi::kHwptDirtyTracking | abi::kHwptPasid;
+  {
+    const MutexLock lock(mutex_);
+    auto* const device = objects_.find<BoundDevice>(request.dev_id);
+    if (device == nullptr) return fail(ENOENT, "no device has this id");
+    auto* const ioas = objects_.find<Ioas>(request.pt_id);
+    if (ioas == nullptr) return fail(EINVAL, "the page table's parent is not an IOAS");
+    if ((request.flags & ~kKnown) != 0 || request.data_len != 0) return fail(EOPNOTSUPP, "not offered");
+    const DomainRequest domain{.dirty_tracking = (request.flags & abi::kHwptDirtyTracking) != 0,
+                               .nest_parent = (request.flags & abi::kHwptNestParent) != 0,
+                               .pasid = (request.flags & abi::kHwptPasid) != 0};
+    request.out_hwpt_id = TRY(make_hwpt(*device, *ioas, domain, Hwpt::Life::kept))->id();
+  }
+  const auto responded = call.respond(request);
+  if (responded) return {};
+  const MutexLock lock(mutex_);
+  (void)remove(request.out_hwpt_id);
+  return responded;
+}
+
+Result<> Context::hwpt_set_dirty_tracking(Call& call) {
+  const auto request = call.request<abi::HwptSetDirtyTracking>();
+  if ((request.flags & ~abi::kDirtyTrackingEnable) != 0) return fail(EOPNOTSUPP, "unknown flags");
+  const MutexLock lock(mutex_);
+  auto* const hwpt = objects_.find<Hwpt>(request.hwpt_id);
+  if (hwpt == nullptr) return fail(ENOENT, "no hardware page table has this id");
+  const bool enable = (request.flags & abi::kDirtyTrackingEnable) != 0;
+  // What was written before does not count.
+  if (enable) TRY(hwpt->domain().read_dirty(hwpt->domain().aperture(), true, [](Iova, std::uint64_t) {}));
+  return hwpt->domain().set_dirty_tracking(enable);
+}
+
+Result<> Context::hwpt_get_dirty_bitmap(Call& call) {
+  const auto request = call.request<abi::HwptGetDirtyBitmap>();
+  if ((request.flags & ~abi::kDirtyNoClear) != 0 || request.reserved != 0) return fail(EOPNOTSUPP, "unknown flags");
+  std::vector<DirtyRun> runs;
+  {
+    const MutexLock lock(mutex_);
+    auto* const hwpt = objects_.find<Hwpt>(request.hwpt_id);
+    if (hwpt == nullptr) return fail(ENOENT, "no hardware page table has this id");
+    const std::uint64_t bits = TRY(check_bitmap(request));
+    const std::uint64_t alignment = hwpt->ioas().table().alignment();
+    if (!is_aligned(request.iova | request.length, alignment)) return fail(EINVAL, "the range is not aligned");
+    // Before anything is cleared: what is read here is read once.
+    TRY(call.program().check_pinnable(request.data, (bits + 63) / 64 * sizeof(std::uint64_t), true));
+    TRY(hwpt->domain().read_dirty(IovaRange::of(Iova{request.iova}, request.length),
+                                  (request.flags & abi::kDirtyNoClear) == 0, [&](Iova first, std::uint64_t bytes) {
+                                    const std::uint64_t from = first.value - request.iova;
+                                    runs.push_back({from / request.page_size, (from + bytes - 1) / request.page_size});
+                                  }));
+  }
+  return set_bits(call.program(), request.data, runs);
+}
+
+Result<> Context::get_hw_info(Call& call) {
+  auto request = call.request<abi::HwInfo>();
+  if ((request.flags & ~abi::kHwInfoInputType) != 0) return fail(EOPNOTSUPP, "unknown flags");
+  for (const std::uint8_t byte : request.reserved)
+    if (byte != 0) return fail(EOPNOTSUPP, "a reserved field is set");
+  const bool typed = (request.flags & abi::kHwInfoInputType) != 0;
+  HardwareInfo info;
+  bool tracks_dirty = false;
+  {
+    const MutexLock lock(mutex_);
+    auto* const device = objects_.find<BoundDevice>(request.dev_id);
+    if (device == nullptr) return fail(ENOENT, "no device has this id");
+    info = device->group().group.driver().hardware_info(device->device());
+    tracks_dirty = device->group().group.driver().tracks_dirty(device->device());
+  }
+  if (typed && request.data_type != abi::kHwInfoNone && request.data_type != info.type)
+    return fail(EOPNOTSUPP, "not this hardware's type");
+  const std::size_t copied = std::min<std::size_t>(request.data_len, info.bytes);
+  if (copied != 0) TRY(call.program().copy_out(request.data_uptr, info.data.data(), copied));
+  constexpr std::array<std::byte, 64> kZeros{};
+  for (std::size_t at = copied; at < request.data_len;) {
+    const std::size_t part = std::min(kZeros.size(), request.data_len - at);
+    TRY(call.program().copy_out(request.data_uptr + at, kZeros.data(), part));
+    at += part;
+  }
+  request.data_len = static_cast<std::uint32_t>(info.bytes);
+  request.data_type = info.type;
+  request.out_max_pasid_log2 = 0;
+  request.out_capabilities = abi::kHwCapAtsNotSupported | (tracks_dirty ? abi::kHwCapDirtyTracking : 0);
+  return call.respond(request);
+}
+
+}  // namespace softiommu::iommufd

@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Commands on address spaces: IOAS_*, VFIO_IOAS.
+//
+// An answer that cannot be written back (EFAULT) undoes what made an object, as in Linux; a mapping stays.
+#include <algorithm>
+
+#include "iommufd/abi.h"
+#include "iommufd/call.h"
+#include "iommufd/context.h"
+
+namespace softiommu::iommufd {
+
+namespace {
+
+constexpr std::uint64_t kMost = ~std::uint64_t{0};
+constexpr std::uint32_t kMapFlags = abi::kMapFixedIova | abi::kMapWriteable | abi::kMapReadable;
+
+// What MAP and COPY ask for. EOPNOTSUPP, EOVERFLOW, EINVAL: as Linux, in this order.
+Result<Prot> check_map(std::uint32_t flags, std::initializer_list<std::uint64_t> numbers) {
+  if ((flags & ~kMapFlags) != 0) return fail(EOPNOTSUPP, "unknown flags");
+  for (const std::uint64_t number : numbers)
+    if (number == kMost) return fail(EOVERFLOW, "an address or length is too large");
+  const Prot prot{.read = (flags & abi::kMapReadable) != 0, .write = (flags & abi::kMapWriteable) != 0};
+  if (!prot.read && !prot.write) return fail(EINVAL, "READABLE or WRITEABLE must be asked");
+  return prot;
+}
+
+std::optional<Iova> fixed_iova(std::uint32_t flags, std::uint64_t iova) {
+  return (flags & abi::kMapFixedIova) != 0 ? std::optional(Iova{iova}) : std::nullopt;
+}
+
+}  // namespace
+
+Result<> Context::ioas_alloc(Call& call) {
+  auto request = call.request<abi::IoasAlloc>();
+  if (request.flags != 0) return fail(EOPNOTSUPP, "unknown flags");
+  {
+    const MutexLock lock(mutex_);
+    request.out_ioas_id = TRY(objects_.add(std::make_unique<Ioas>()))->id();
+  }
+  const auto responded = call.respond(request);
+  if (responded) return {};
+  const MutexLock lock(mutex_);
+  (void)remove(request.out_ioas_id);
+  return responded;
+}
+
+Result<> Context::ioas_allow_iovas(Call& call) {
+  const auto request = call.request<abi::IoasAllowIovas>();
+  if (request.reserved != 0) return fail(EOPNOTSUPP, "a reserved field is set");
+  {
+    const MutexLock lock(mutex_);
+    if (objects_.find<Ioas>(request.ioas_id) == nullptr) return fail(ENOENT, "no IOAS has this id");
+  }
+  std::vector<IovaRange> ranges;
+  for (const abi::Range& range : TRY(call.fetch_array<abi::Range>(request.allowed_iovas, request.num_iovas))) {
+    if (range.start >= range.last) return fail(EINVAL, "a range is empty");
+    ranges.push_back({Iova{range.start}, Iova{range.last}});
+  }
+  std::ranges::sort(ranges, {}, &IovaRange::first);
+  if (std::ranges::adjacent_find(ranges, [](auto a, auto b) { return a.overlaps(b); }) != ranges.end())
+    return fail(EINVAL, "two ranges overlap");
+  const MutexLock lock(mutex_);
+  auto* const ioas = objects_.find<Ioas>(request.ioas_id);
+  if (ioas == nullptr) return fail(ENOENT, "no IOAS has this id");
+  return ioas->table().allow(std::move(ranges));
+}
+
+Result<> Context::ioas_iova_ranges(Call& call) {
+  auto request = call.request<abi::IoasIovaRanges>();
+  if (request.reserved != 0) return fail(EOPNOTSUPP, "a reserved field is set");
+  std::vector<abi::Range> ranges;
+  {
+    const MutexLock lock(mutex_);
+    auto* const ioas = objects_.find<Ioas>(request.ioas_id);
+    if (ioas == nullptr) return fail(ENOENT, "no IOAS has this id");
+    for (const IovaRange& range : ioas->table().usable()) ranges.push_back({range.first.value, range.last.value});
+    request.out_iova_alignment = ioas->table().alignment();
+  }
+  const std::size_t room = std::min<std::size_t>(request.num_iovas, ranges.size());
+  request.num_iovas = static_cast<std::uint32_t>(ranges.size());
+  if (room != 0) TRY(call.program().copy_out(request.allowed_iovas, ranges.data(), room * sizeof(abi::Range)));
+  TRY(call.respond(request));
+  if (room < ranges.size()) return fail(EMSGSIZE, "the array is too small");
+  return {};
+}
+
+Result<> Context::ioas_map(Call& call) {
+  auto request = call.request<abi::IoasMap>();
+  if (request.reserved != 0) return fail(EOPNOTSUPP, "a reserved field is set");
+  const Prot prot = TRY(check_map(request.flags, {request.iova, request.length}));
+  {
+    const MutexLock lock(mutex_);
+    auto* const ioas = objects_.find<Ioas>(request.ioas_id);
+    if (ioas == nullptr) return fail(ENOENT, "no IOAS has this id");
+    if (request.user_va + request.length < request.user_va) return fail(EOVERFLOW, "the memory wraps");
+    const Piece piece{make_pages(request.user_va, prot.write), 0, request.length};
+    request.iova = TRY(ioas->table().map({&piece, 1}, fixed_iova(request.flags, request.iova), prot)).value;
+  }
+  return call.respond(request);
+}
+
+Result<> Context::ioas_map_file(Call& call) {
+  auto request = call.request<abi::IoasMapFile>();
+  const Prot prot = TRY(check_map(request.flags, {request.iova, request.length}));
+  {
+    const MutexLock lock(mutex_);
+    if (objects_.find<Ioas>(request.ioas_id) == nullptr) return fail(ENOENT, "no IOAS has this id");
+  }
+  if (request.length == 0) return fail(EINVAL, "the length is 0");
+  if (request.start + (request.length - 1) < request.start) return fail(EOVERFLOW, "the part of the file wraps");
+  auto file = TRY(call.program().map_file({request.fd, request.start, request.length, prot.write}));
+  {
+    const MutexLock lock(mutex_);
+    auto* const ioas = objects_.find<Ioas>(request.ioas_id);
+    if (ioas == nullptr) return fail(ENOENT, "no IOAS has this id");
+    const Piece piece{make_pages(std::move(file), prot.write), 0, request.length};
+    request.iova = TRY(ioas->table().map({&piece, 1}, fixed_iova(request.flags, request.iova), prot)).value;
+  }
+  return call.respond(request);
+}
+
+Result<> Context::ioas_copy(Call& call) {
+  auto request = call.request<abi::IoasCopy>();
+  const Prot prot = TRY(check_map(request.flags, {request.length, request.src_iova, request.dst_iova}));
+  {
+    const MutexLock lock(mutex_);
+    auto* const from = objects_.find<Ioas>(request.src_ioas_id);
+    if (from == nullptr) return fail(ENOENT, "no source IOAS has this id");
+    const std::vector<Piece> pieces = TRY(from->table().pieces(request.src_iova, request.length));
+    auto* const to = objects_.find<Ioas>(request.dst_ioas_id);
+    if (to == nullptr) return fail(ENOENT, "no destination IOAS has this id");
+    request.dst_iova = TRY(to->table().map(pieces, fixed_iova(request.flags, request.dst_iova), prot)).value;
+  }
+  return call.respond(request);
+}
+
+Result<> Context::ioas_unmap(Call& call) {
+  auto request = call.request<abi::IoasUnmap>();
+  {
+    const MutexLock lock(mutex_);
+    auto* const ioas = objects_.find<Ioas>(request.ioas_id);
+    if (ioas == nullptr) return fail(ENOENT, "no IOAS has this id");
+    if (request.iova == 0 && request.length == kMost) {
+      request.length = ioas->table().unmap_all();
+    } else {
+      if (request.iova == kMost || request.length == kMost) return fail(EOVERFLOW, "an address or length is too large");
+      request.length = TRY(ioas->table().unmap(request.iova, request.length));
+      if (request.length == 0) return fail(ENOENT, "nothing is mapped there");
+    }
+  }
+  return call.respond(request);
+}
+
+// The memory is whoever calls' from now on. Memory of files only: anonymous memory stayed behind with the old process.
+Result<> Context::ioas_change_process(Call& call) {
+  if (call.request<abi::IoasChangeProcess>().reserved != 0) return fail(EOPNOTSUPP, "a reserved field is set");
+  const MutexLock lock(mutex_);
+  bool files = true;
+  objects_.for_each<Ioas>([&](Ioas& ioas) { files &= ioas.table().only_files(); });
+  return files ? Result<>{} : fail(EINVAL, "a mapping is of anonymous memory");
+}
+
+Result<> Context::vfio_ioas(Call& call) {
+  auto request = call.request<abi::VfioIoas>();
+  if (request.reserved != 0) return fail(EOPNOTSUPP, "a reserved field is set");
+  if (request.op == abi::kVfioIoasGet) {
+    request.ioas_id = TRY(compat_ioas());
+    return call.respond(request);
+  }
+  const MutexLock lock(mutex_);
+  if (request.op == abi::kVfioIoasClear) {
+    compat_ = nullptr;
+    return {};
+  }
+  if (request.op != abi::kVfioIoasSet) return fail(EOPNOTSUPP, "no such operation");
+  auto* const ioas = objects_.find<Ioas>(request.ioas_id);
+  if (ioas == nullptr) return fail(ENOENT, "no IOAS has this id");
+  compat_ = ioas;
+  return {};
+}
+
+}  // namespace softiommu::iommufd

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The objects of one iommufd context: ids, kinds, who uses whom.
+//
+// An object that another one (or an open device file) uses cannot be destroyed: EBUSY. Ids are the lowest free number
+// from 1. Not thread-safe: the context's lock guards it.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "base/result.h"
+
+namespace softiommu::iommufd {
+
+class Object {
+ public:
+  virtual ~Object() = default;
+  Object(const Object&) = delete;
+  Object& operator=(const Object&) = delete;
+
+  std::uint32_t id() const { return id_; }
+  bool in_use() const { return users_ != 0; }
+  void use() { ++users_; }
+  void unuse() { --users_; }
+
+ protected:
+  Object() = default;
+
+ private:
+  friend class ObjectTable;
+  std::uint32_t id_ = 0;
+  unsigned users_ = 0;
+};
+
+class ObjectTable {
+ public:
+  // Gives the object an id and owns it. ENOMEM (it is destroyed then).
+  template <class T>
+  Result<T*> add(std::unique_ptr<T> object) {
+    T* const added = object.get();
+    TRY(insert(std::move(object)));
+    return added;
+  }
+  // nullptr: no object of that id, or one of another kind.
+  Object* find(std::uint32_t id) const { return id < slots_.size() ? slots_[id].get() : nullptr; }
+  template <class T>
+  T* find(std::uint32_t id) const {
+    return dynamic_cast<T*>(find(id));
+  }
+  // ENOENT: no such object; EBUSY: something uses it. The caller ends its life, after what it holds is let go.
+  Result<std::unique_ptr<Object>> take(std::uint32_t id);
+  bool empty() const { return count_ == 0; }
+
+  // In the order of ids.
+  template <class T, class Visitor>
+  void for_each(Visitor&& visit) const {
+    for (const auto& slot : slots_)
+      if (auto* const object = dynamic_cast<T*>(slot.get())) visit(*object);
+  }
+
+ private:
+  Result<> insert(std::unique_ptr<Object> object);
+
+  std::vector<std::unique_ptr<Object>> slots_;  // by id; slot 0 stays empty
+  std::uint32_t first_free_ = 1;                // no slot below it is free
+  std::uint32_t count_ = 0;
+};
+
+}  // namespace softiommu::iommufd

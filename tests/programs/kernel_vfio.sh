@@ -1,0 +1,32 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: BSD-3-Clause
+# Linux's own VFIO tests, unmodified, in all their IOMMU modes: type1 and type1v2 containers, both again on an iommufd, and
+# an iommufd with device files. usage: kernel_vfio.sh MACHINE|default
+#
+# What fails must be in kernel/known-failures, and what is there must fail. Tests that skip themselves say why. Exits with
+# 77 if the tests cannot be had (no kernel source package).
+here=$(dirname "${BASH_SOURCE[0]}")
+. "$here/common.sh"
+
+folder=$("$here/kernel/build-vfio-tests.sh") || {
+  echo "Linux's VFIO tests cannot be had here: skipped"
+  exit 77
+}
+options=()
+[ "$1" = default ] || options+=(--machine "$MACHINES/$1.toml")
+
+for program in vfio_pci_driver_test vfio_pci_device_test vfio_iommufd_setup_test vfio_dma_mapping_test \
+  vfio_dma_mapping_mmio_test vfio_pci_device_init_perf_test; do
+  timeout 240 "$SOFTIOMMU" run "${options[@]}" -- "$folder/$program" 0000:00:04.0 >"$WORK/log" 2>&1 || true
+  sed -nE 's/^not ok [0-9]+ ([^ ]+).*/\1/p' "$WORK/log" | sort >"$WORK/failed"
+  sed -nE 's/^ok [0-9]+ ([^ ]+)( # SKIP.*)?$/\1/p' "$WORK/log" | sort >"$WORK/passed"
+  grep "^$program\." "$here/kernel/known-failures" | sort >"$WORK/known" || true
+  grep -E '^[^ ]+$' "$WORK/passed" >/dev/null || { cat "$WORK/log" >&2 && fail "$program: no test passed"; }
+  new=$(comm -23 "$WORK/failed" "$WORK/known")
+  [ -z "$new" ] || { cat "$WORK/log" >&2 && fail "$program: $new"; }
+  mended=$(comm -12 "$WORK/passed" "$WORK/known")
+  [ -z "$mended" ] || fail "no failures any more, take them out of known-failures: $mended"
+  expect '^# Totals:' "$WORK/log"
+  echo "$program: $(sed -n 's/^# Totals: //p' "$WORK/log")"
+  sed -nE 's/^ok [0-9]+ (.*) # SKIP (.*)/  skipped: \1: \2/p' "$WORK/log"
+done

@@ -205,14 +205,16 @@ struct Tables {
   bool points_to(unsigned stripe, std::uint64_t key) const {
     return keys[stripe].load(std::memory_order_relaxed) == key;
   }
+  // A table that is root and leaf table at once is changed under `lock` alone.
   [[gnu::noinline]] void aim(std::uint64_t iova, Entry* leaf_table) REQUIRES(lock) {
+    if (root().level == 0) return;
     const std::uint64_t key = block(iova, kLeafTableShift);
     const unsigned i = stripe_of(key);
     Stripe& stripe = stripes[i];
     const BiasedGuard guard(stripe.lock);
     keys[i].store(key, std::memory_order_relaxed);
     stripe.table = leaf_table;
-    stripe.record = &record(root().level == 0 ? root().table : leaf_table, 0);
+    stripe.record = &record(leaf_table, 0);
   }
   [[gnu::always_inline]] void evict(std::uint64_t iova) REQUIRES(lock) {
     const std::uint64_t key = block(iova, kLeafTableShift);
@@ -266,7 +268,7 @@ struct Tables {
   std::uint64_t page_sizes = 0;
   DirtyRule dirty;
   Observers observers;
-  unsigned stripe_mask = 0;  // 0 for flat tables: all of them share one record
+  unsigned stripe_mask = 0;
   unsigned root_entries = 0;
   std::atomic<std::uint64_t> hint{kNoHint};
   std::atomic<std::uint64_t> generation{0};    // changes when tables were unlinked

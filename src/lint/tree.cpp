@@ -102,13 +102,13 @@ const Function* Tree::resolve(std::string_view name, const SourceFile* from) con
     else if (!candidate->is_static)
       rank = 2;
     if (candidate->is_static && candidate->file != from && candidate->file->path.ends_with(".c")) continue;
-    // Two definitions of one name are a real one and the stub for a kernel without the feature.
+    // Two definitions of one name are a real one and an empty one for a kernel without the feature.
     if (rank > best_rank || (rank == best_rank && body_lines(*candidate) > body_lines(*best))) {
       best = candidate;
       best_rank = rank;
     }
   }
-  // A stub beside the call never hides the real function of another file.
+  // An empty one in a header never hides the real function of another file.
   if (best != nullptr && best->file->path.ends_with(".h"))
     for (const Function* candidate : found->second)
       if (!candidate->is_static && candidate->file->path.ends_with(".c")) return candidate;

@@ -45,7 +45,7 @@ class IrqSink {
 };
 
 struct BarSpec {
-  std::uint64_t bytes = 0;  // power of two >= 16; 0: not implemented
+  std::uint64_t bytes = 0;  // power of two >= 16; 0: the function has no such BAR
   bool memory64 = false;    // also takes the next BAR's slot
   bool prefetchable = false;
   bool io = false;

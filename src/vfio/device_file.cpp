@@ -95,7 +95,7 @@ Result<std::uint64_t> DeviceFile::access_bar(unsigned bar, std::uint64_t user, s
                                              std::uint64_t offset, bool write) {
   PciFunction& function = device_.function();
   const BarSpec& spec = function.bars()[bar];
-  if (offset >= spec.bytes) return fail(EINVAL, "outside of the BAR, or the BAR is not implemented");
+  if (offset >= spec.bytes) return fail(EINVAL, "outside of the BAR, or the function has no such BAR");
   bytes = std::min(bytes, spec.bytes - offset);
   // The MSI-X table is not to be had this way: it reads as ones, writes are dropped.
   const bool has_table = function.msix_vectors() != 0 && bar == function.msix_bar();

@@ -27,13 +27,15 @@ TEST(HostilePtProgram, LeavesTableAndPlainMapEqual) {
   const auto end = std::chrono::steady_clock::now() + fuzz_seconds(2s);
   std::vector<std::uint8_t> bytes;
   // Each case at least once, however short the time is.
-  for (unsigned run = 0; (std::chrono::steady_clock::now() < end || run < pt_program_cases()) && !HasFailure(); ++run) {
+  unsigned run = 0;
+  for (; (std::chrono::steady_clock::now() < end || run < pt_program_cases()) && !HasFailure(); ++run) {
     bytes.resize(choice.one_in(4) ? choice.below(4000) : choice.below(400));
     for (std::uint8_t& byte : bytes) byte = static_cast<std::uint8_t>(choice.any());
     bytes.insert(bytes.begin(), static_cast<std::uint8_t>(run % pt_program_cases()));
     SCOPED_TRACE(text_of(bytes));
     run_pt_program(bytes);
   }
+  EXPECT_GE(run, pt_program_cases()) << "stopped at the first case that failed";
 }
 
 }  // namespace

@@ -30,6 +30,12 @@ using MtkV7sWalk = ArmV7sSuite<pt::MtkV7s, true>;
 TEST_P(ArmV7sWalk, AgreesWithTheEngine) { compare_random_sequences(); }
 TEST_P(MtkV7sWalk, AgreesWithTheEngine) { compare_random_sequences(); }
 
+TEST_P(ArmV7sWalk, NothingIsMappedAtFirst) {
+  const auto found = hardware(Iova{kPageSize}, Access::read);
+  ASSERT_FALSE(found);
+  EXPECT_EQ(found.error().fault, walk::Fault::not_present);
+}
+
 TEST_P(ArmV7sWalk, RightsMeanTheSameWithAnAccessFlag) {
   rights_ = walk::ArmV7sTable::Rights::access_flag;
   compare_random_sequences(1);

@@ -6,6 +6,7 @@
 
 #include "base/log.h"
 #include "base/trace.h"
+#include "ioas/page_sizes.h"
 #include "machine/machine.h"
 
 namespace softiommu {
@@ -13,12 +14,6 @@ namespace softiommu {
 namespace {
 
 bool is_forbidding(const ReservedRegion& region) { return region.kind != ReservedRegion::Kind::relaxable; }
-
-// Sizes below the CPU's page cannot be used one by one: type1 reports them as the page itself.
-std::uint64_t fold_small_pages(std::uint64_t sizes) {
-  constexpr std::uint64_t small = kPageSize - 1;
-  return (sizes & small) != 0 ? (sizes & ~small) | kPageSize : sizes;
-}
 
 // An Error of Domain::map on a fresh domain, as the answer of an attach. EINVAL says that the domain cannot express
 // a page that is mapped already (its address width, its page sizes): another address space may suit the group.

@@ -61,4 +61,15 @@ Result<> answer_with_caps(Call& call, Info& info, std::size_t known, const std::
   return call.answer(info, known);
 }
 
+// IOMMU_GET_INFO's answer, of a container and of an iommufd. EFAULT: it cannot be written.
+inline Result<long> answer_type1_info(Call& call, abi::Type1Info info, const std::vector<std::byte>& caps) {
+  // Old programs give a structure that ends before cap_offset.
+  const std::size_t known =
+      info.argsz >= abi::kType1InfoWithCapOffset ? abi::kType1InfoWithCapOffset : abi::kType1InfoMinimum;
+  info.flags = abi::kInfoPgsizes | abi::kInfoCaps;
+  info.cap_offset = 0;
+  TRY(answer_with_caps(call, info, known, caps));
+  return 0;
+}
+
 }  // namespace softiommu::vfio

@@ -121,13 +121,7 @@ Result<long> Container::get_info(Call& call) {
     info.iova_pgsizes = iommu_->space().page_sizes();
     caps = capabilities_locked();
   }
-  // Old programs give a structure that ends before cap_offset.
-  const std::size_t known =
-      info.argsz >= abi::kType1InfoWithCapOffset ? abi::kType1InfoWithCapOffset : abi::kType1InfoMinimum;
-  info.flags = abi::kInfoPgsizes | abi::kInfoCaps;
-  info.cap_offset = 0;
-  TRY(answer_with_caps(call, info, known, caps));
-  return 0;
+  return answer_type1_info(call, info, caps);
 }
 
 Result<long> Container::map_dma(Call& call) {

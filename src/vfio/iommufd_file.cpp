@@ -7,6 +7,7 @@
 #include <limits>
 #include <optional>
 
+#include "ioas/page_sizes.h"
 #include "iommufd/abi.h"
 #include "vfio/cap_chain.h"
 
@@ -24,12 +25,10 @@ constexpr Command<IommufdFile> kRows[] = {
 };
 constexpr CommandTable kCommands(kRows);
 
-// As type1 reports page sizes: those below the CPU's page are folded into it.
 std::uint64_t page_sizes(const iommufd::IoPagetable& table) {
   std::uint64_t sizes = std::numeric_limits<std::uint64_t>::max();
   for (const Domain* domain : table.domains()) sizes &= domain->page_sizes();
-  if ((sizes & (kPageSize - 1)) != 0) sizes = (sizes & ~(kPageSize - 1)) | kPageSize;
-  return std::max(sizes, table.alignment());
+  return std::max(fold_small_pages(sizes), table.alignment());
 }
 
 std::vector<std::byte> capabilities(const iommufd::IoPagetable& table) {
@@ -87,12 +86,7 @@ Result<long> IommufdFile::get_info(Call& call) {
     caps = capabilities(ioas.table());
     return {};
   }));
-  const std::size_t known =
-      info.argsz >= abi::kType1InfoWithCapOffset ? abi::kType1InfoWithCapOffset : abi::kType1InfoMinimum;
-  info.flags = abi::kInfoPgsizes | abi::kInfoCaps;
-  info.cap_offset = 0;
-  TRY(answer_with_caps(call, info, known, caps));
-  return 0;
+  return answer_type1_info(call, info, caps);
 }
 
 Result<long> IommufdFile::map_dma(Call& call) {

@@ -12,6 +12,7 @@ import time
 build, json_file = sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else ""
 softiommu = os.path.join(build, "softiommu")
 client = [os.path.join(build, "bench/vfio_calls"), "0000:00:06.0"]
+iommufd_client = [os.path.join(build, "bench/iommufd_calls"), "0000:00:06.0", "0000:01:00.0"]
 rows = []
 
 
@@ -24,13 +25,13 @@ def output(*command):
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
-def instructions(function, mode):
+def instructions(program, function, mode):
     """Instructions of one call of `function`: the slope between two numbers of pairs, so that start-up falls out."""
     counts = []
     for pairs in (1000, 3000):
         with tempfile.TemporaryDirectory() as folder:
             output(softiommu, "run", "--", "valgrind", "--tool=callgrind", f"--callgrind-out-file={folder}/out",
-                   f"--toggle-collect={function}", *client, "count", str(pairs), *mode)
+                   f"--toggle-collect={function}", *program, "count", str(pairs), *mode)
             with open(f"{folder}/out") as file:
                 counts.append(int(re.search(r"^(?:totals|summary): (\d+)", file.read(), re.M).group(1)))
     return (counts[1] - counts[0]) / 2000
@@ -51,15 +52,36 @@ def google(program, *options):
 
 
 for label, mode in (("beside another mapping", ()), ("alone in its tables", ("lone",))):
-    row(f"MAP_DMA 4K, {label}", instructions("map_page", mode), "instructions", 350)
-    row(f"UNMAP_DMA 4K, {label}", instructions("unmap_page", mode), "instructions", 350)
-timed = dict(line.split("=") for line in output(softiommu, "run", "--", *client, "time").split())
-for name, value in timed.items():
+    row(f"MAP_DMA 4K, {label}", instructions(client, "map_page", mode), "instructions", 350)
+    row(f"UNMAP_DMA 4K, {label}", instructions(client, "unmap_page", mode), "instructions", 350)
+# A tenth of the kernel's own (7.2) where a device is attached.
+for mode, map_goal, unmap_goal in (("attached", 620, 620), ("unattached", 350, 350)):
+    row(f"IOAS_MAP 4K, {mode}", instructions(iommufd_client, "map_page", (mode,)), "instructions", map_goal)
+    row(f"IOAS_UNMAP 4K, {mode}", instructions(iommufd_client, "unmap_page", (mode,)), "instructions", unmap_goal)
+
+
+def timed(program):
+    lines = output(softiommu, "run", "--", *program, "time").split()
+    return {name: float(value) for name, value in (line.split("=") for line in lines)}
+
+
+iommufd_rows = {"attach_detach_ns": ("attach an existing page table and detach", "ns", 1),
+                "replace_ns": ("replace a page table, there and back", "ns", 1),
+                "pair_4k_ns": ("IOAS_MAP and IOAS_UNMAP of 4K, a pair", "ns", 1),
+                "pair_2m_ns": ("IOAS_MAP and IOAS_UNMAP of 2M, a pair", "ns", 1),
+                "pair_1g_ns": ("IOAS_MAP and IOAS_UNMAP of 1 GiB, a pair", "ns", 1),
+                "copy_1g_ns": ("IOAS_COPY of 1 GiB and its unmapping", "ns", 1),
+                "fill_64g_ns": ("attach to 64 GiB of 4K pages: a new domain, and back", "ms", 1e6),
+                "join_64g_ns": ("attach to 64 GiB of 4K pages: join the domain, and leave", "ns", 1)}
+for name, value in timed(iommufd_client).items():
+    label, unit, divisor = iommufd_rows[name]
+    row(label, value / divisor, unit)
+for name, value in timed(client).items():
     if name == "resident_kib":
-        row("resident memory, device open, idle", float(value) / 1024, "MB", 30)
+        row("resident memory, device open, idle", value / 1024, "MB", 30)
     else:
         row({"pair_ns": "MAP_DMA and UNMAP_DMA of 4K, a pair", "mmio_read_ns": "trapped register read",
-             "mmio_write_ns": "trapped register write, with the wake of the device"}[name], float(value), "ns")
+             "mmio_write_ns": "trapped register write, with the wake of the device"}[name], value, "ns")
 copies = google("machine_bench")
 row("device copy, 64 B", copies["DeviceCopy/64"], "ns", 25)
 row("memcpy, 64 B", copies["Memcpy/64"], "ns")

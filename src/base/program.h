@@ -3,6 +3,7 @@
 //
 // A bad address is EFAULT, never a crash: copies go through a guarded copy that turns a fault into an answer.
 // Call with no lock held (the memory may be a trapped BAR, which is a device).
+// Always in a shared_ptr: memory that it mapped for DMA outlives the call and the descriptor.
 #pragma once
 
 #include <cstddef>
@@ -10,13 +11,17 @@
 #include <memory>
 
 #include "base/file_mapping.h"
+#include "base/memlock.h"
 #include "base/result.h"
 
 namespace softiommu {
 
-class Program {
+class Program : public std::enable_shared_from_this<Program> {
  public:
   virtual ~Program() = default;
+
+  // What it has pinned and locked, as /proc/PID/status shows it (VmPin, VmLck).
+  LockedMemory& locked() { return locked_; }
 
   // Copies between us and the program. EFAULT: an address is not mapped or not accessible; part may be copied.
   virtual Result<> copy_in(void* to, std::uint64_t user, std::size_t bytes) = 0;
@@ -37,6 +42,9 @@ class Program {
 
   // A duplicate, owned by us, of the program's descriptor (an eventfd). EBADF; EINVAL: not an eventfd.
   virtual Result<int> take_eventfd(int descriptor) = 0;
+
+ private:
+  LockedMemory locked_;
 };
 
 }  // namespace softiommu

@@ -15,8 +15,8 @@
 #include <cstring>
 #include <filesystem>
 
+#include "base/memlock.h"
 #include "cli/show.h"
-#include "ioas/memlock.h"
 #include "launch/claims.h"
 #include "launch/view/namespace.h"
 #include "launch/view/view.h"

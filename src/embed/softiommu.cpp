@@ -8,7 +8,7 @@
 #include "drivers/registry.h"
 #include "hw/pci.h"
 #include "ioas/address_space.h"
-#include "ioas/memlock.h"
+#include "base/memlock.h"
 #include "machine/describe.h"
 #include "machine/machine.h"
 
@@ -81,7 +81,7 @@ bool Device::dma_write(std::uint64_t iova, std::span<const std::byte> from) {
 // ---- AddressSpace ----
 
 struct AddressSpace::Impl {
-  explicit Impl(System& s) : system(s), space(s, locked) {}
+  explicit Impl(System& s) : system(s), space(s, locked, {}) {}
   System& system;
   LockedMemory locked;
   softiommu::AddressSpace space;

@@ -33,8 +33,8 @@ std::unexpected<AttachError> fill_failed(const Error& error, const IovaRange& ra
 
 }  // namespace
 
-AddressSpace::AddressSpace(System& system, LockedMemory& locked)
-    : memory_(system.machine().memory()), locked_(locked), domains_(system) {}
+AddressSpace::AddressSpace(System& system, LockedMemory& locked, const MemlockLimit& limit)
+    : memory_(system.machine().memory()), locked_(locked), limit_(limit), domains_(system) {}
 
 AddressSpace::~AddressSpace() { unmap_all(); }
 
@@ -46,7 +46,7 @@ inline void AddressSpace::unpin(Area& area) {
 
 inline Result<> AddressSpace::pin(Area& area) {
   const std::uint64_t bytes = area.range.bytes();
-  TRY(locked_.charge(bytes >> kPageShift));
+  TRY(locked_.charge(bytes >> kPageShift, limit_));
   const auto first = memory_.pin(area.user, bytes);
   if (!first) [[unlikely]] {
     locked_.uncharge(bytes >> kPageShift);

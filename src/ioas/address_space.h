@@ -19,13 +19,14 @@
 #include "ioas/area_map.h"
 #include "ioas/domain_set.h"
 #include "ioas/iova_ranges.h"
-#include "ioas/memlock.h"
+#include "base/memlock.h"
 
 namespace softiommu {
 
 class AddressSpace {
  public:
-  AddressSpace(System& system, LockedMemory& locked);
+  // What is pinned counts in `locked`, up to `limit`.
+  AddressSpace(System& system, LockedMemory& locked, const MemlockLimit& limit);
   ~AddressSpace();
   AddressSpace(const AddressSpace&) = delete;
   AddressSpace& operator=(const AddressSpace&) = delete;
@@ -78,6 +79,7 @@ class AddressSpace {
 
   Memory& memory_;
   LockedMemory& locked_;
+  const MemlockLimit limit_;
   AreaMap areas_;
   DomainSet domains_;
   std::vector<Joined> joined_;

@@ -98,12 +98,12 @@ Result<> Context::option(Call& call) {
     const MutexLock lock(mutex_);
     if (request.option_id == abi::kOptionRlimitMode) {
       if (request.object_id != 0 || (!get && !set)) return fail(EOPNOTSUPP, "no such operation");
-      if (get) request.val64 = process_accounting_ ? 1 : 0;
+      if (get) request.val64 = accounting_ == Accounting::process ? 1 : 0;
       if (set) {
         if (!may_change_accounting()) return fail(EPERM, "CAP_SYS_RESOURCE is needed");
         if (!objects_.empty()) return fail(EBUSY, "there are objects already");
         if (request.val64 > 1) return fail(EINVAL, "the mode is 0 or 1");
-        process_accounting_ = request.val64 == 1;
+        accounting_ = request.val64 == 1 ? Accounting::process : Accounting::user;
       }
     } else if (request.option_id == abi::kOptionHugePages) {
       auto* const ioas = objects_.find<Ioas>(request.object_id);

@@ -6,6 +6,7 @@
 // given back. The context lives as long as its file or a bound device.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -16,12 +17,13 @@
 #include "base/program.h"
 #include "base/result.h"
 #include "core/system.h"
-#include "ioas/memlock.h"
+#include "base/memlock.h"
 #include "iommufd/objects.h"
 
 namespace softiommu::iommufd {
 
 struct Options {
+  MemlockLimit memlock;
   bool allow_unsafe_interrupts = false;  // bind devices whose interrupts are not isolated
 };
 
@@ -29,8 +31,9 @@ class Call;
 
 class Context {
  public:
-  Context(System& system, LockedMemory& locked, const Options& options, Program& program)
-      : system_(system), locked_(locked), options_(options), program_(program) {}
+  // `user`: what the user's programs have locked together.
+  Context(System& system, LockedMemory& user, const Options& options)
+      : system_(system), user_(user), options_(options) {}
   ~Context();
   Context(const Context&) = delete;
   Context& operator=(const Context&) = delete;
@@ -62,11 +65,12 @@ class Context {
     if (compat_ == nullptr) return fail(ENODEV, "no group was given to this context");
     return action(*compat_);
   }
-  std::shared_ptr<Pages> make_pages(std::uint64_t user, bool writable) {
-    return std::make_shared<Pages>(program_, system_.machine().memory(), locked_, user, writable);
+  // Memory of the calling program, or of a file that it has open.
+  std::shared_ptr<Pages> make_pages(Program& caller, std::uint64_t user, bool writable) {
+    return std::make_shared<Pages>(account_of(caller), system_.machine().memory(), user, writable);
   }
-  std::shared_ptr<Pages> make_pages(std::unique_ptr<FileMapping> file, bool writable) {
-    return std::make_shared<Pages>(program_, system_.machine().memory(), locked_, std::move(file), writable);
+  std::shared_ptr<Pages> make_pages(Program& caller, std::unique_ptr<FileMapping> file, bool writable) {
+    return std::make_shared<Pages>(account_of(caller), system_.machine().memory(), std::move(file), writable);
   }
 
   // ---- handlers of commands: the request as the program gave it, which they change into the answer.
@@ -98,16 +102,18 @@ class Context {
   void leave(BoundDevice& device) REQUIRES(mutex_);
   void drop(Hwpt& hwpt, std::size_t users) REQUIRES(mutex_);
   Result<> remove(std::uint32_t id) REQUIRES(mutex_);
+  Account account_of(Program& caller) {
+    return {caller.shared_from_this(), user_, options_.memlock, accounting_.load(std::memory_order_relaxed)};
+  }
 
   System& system_;
-  LockedMemory& locked_;
+  LockedMemory& user_;
   const Options& options_;
-  Program& program_;
   Mutex mutex_;
   ObjectTable objects_ GUARDED_BY(mutex_);
   std::map<unsigned, std::weak_ptr<BoundGroup>> groups_ GUARDED_BY(mutex_);
   Ioas* compat_ GUARDED_BY(mutex_) = nullptr;
-  bool process_accounting_ GUARDED_BY(mutex_) = false;  // IOMMU_OPTION_RLIMIT_MODE
+  std::atomic<Accounting> accounting_{Accounting::user};  // IOMMU_OPTION_RLIMIT_MODE
 };
 
 }  // namespace softiommu::iommufd

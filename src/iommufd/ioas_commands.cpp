@@ -94,7 +94,7 @@ Result<> Context::ioas_map(Call& call) {
     auto* const ioas = objects_.find<Ioas>(request.ioas_id);
     if (ioas == nullptr) return fail(ENOENT, "no IOAS has this id");
     if (request.user_va + request.length < request.user_va) return fail(EOVERFLOW, "the memory wraps");
-    const Piece piece{make_pages(request.user_va, prot.write), 0, request.length};
+    const Piece piece{make_pages(call.program(), request.user_va, prot.write), 0, request.length};
     request.iova = TRY(ioas->table().map({&piece, 1}, fixed_iova(request.flags, request.iova), prot)).value;
   }
   return call.respond(request);
@@ -114,7 +114,7 @@ Result<> Context::ioas_map_file(Call& call) {
     const MutexLock lock(mutex_);
     auto* const ioas = objects_.find<Ioas>(request.ioas_id);
     if (ioas == nullptr) return fail(ENOENT, "no IOAS has this id");
-    const Piece piece{make_pages(std::move(file), prot.write), 0, request.length};
+    const Piece piece{make_pages(call.program(), std::move(file), prot.write), 0, request.length};
     request.iova = TRY(ioas->table().map({&piece, 1}, fixed_iova(request.flags, request.iova), prot)).value;
   }
   return call.respond(request);

@@ -6,20 +6,20 @@
 namespace softiommu::iommufd {
 
 Result<std::vector<PhysRun>> Pages::pin(std::uint64_t start, std::uint64_t length) {
-  TRY(program_.check_pinnable(user_ + start, length, writable_));
+  TRY(account_.program().check_pinnable(user_ + start, length, writable_));
   return without_throwing([&]() -> Result<std::vector<PhysRun>> {
     std::vector<PhysRun> runs;
     const Covered piece{start, start + (length - 1)};
     const std::uint64_t before = covered_pages();
     covered_.insert(std::ranges::upper_bound(covered_, start, {}, &Covered::first), piece);
     const std::uint64_t more = covered_pages() - before;
-    if (const auto charged = locked_.charge(more); !charged) {
+    if (const auto charged = account_.charge(more); !charged) {
       uncover(piece);
       return std::unexpected(charged.error());
     }
     const auto undo = [&] {
       for (const PhysRun& run : runs) memory_.unpin(run);
-      locked_.uncharge(more);
+      account_.uncharge(more);
       uncover(piece);
     };
     for (std::uint64_t done = 0; done < length;) {
@@ -53,7 +53,7 @@ void Pages::unpin(std::uint64_t start, const std::vector<PhysRun>& runs) {
   }
   const std::uint64_t before = covered_pages();
   uncover({start, start + (length - 1)});
-  locked_.uncharge(before - covered_pages());
+  account_.uncharge(before - covered_pages());
 }
 
 // In the union of all pieces.

@@ -11,10 +11,9 @@
 #include <vector>
 
 #include "base/file_mapping.h"
-#include "base/program.h"
 #include "base/result.h"
 #include "base/types.h"
-#include "ioas/memlock.h"
+#include "iommufd/account.h"
 #include "machine/memory.h"
 
 namespace softiommu::iommufd {
@@ -22,13 +21,12 @@ namespace softiommu::iommufd {
 class Pages {
  public:
   // `user` is the first byte; `writable`: pinned for writing, so that read-only memory is refused.
-  Pages(Program& program, Memory& memory, LockedMemory& locked, std::uint64_t user, bool writable)
-      : program_(program), memory_(memory), locked_(locked), user_(user), writable_(writable) {}
+  Pages(Account account, Memory& memory, std::uint64_t user, bool writable)
+      : account_(std::move(account)), memory_(memory), user_(user), writable_(writable) {}
   // Memory of a file: its bytes, for as long as the pages live.
-  Pages(Program& program, Memory& memory, LockedMemory& locked, std::unique_ptr<FileMapping> file, bool writable)
-      : program_(program),
+  Pages(Account account, Memory& memory, std::unique_ptr<FileMapping> file, bool writable)
+      : account_(std::move(account)),
         memory_(memory),
-        locked_(locked),
         file_(std::move(file)),
         user_(file_->address()),
         writable_(writable) {}
@@ -51,9 +49,8 @@ class Pages {
   std::uint64_t covered_pages() const;
   void uncover(Covered piece);
 
-  Program& program_;
+  Account account_;
   Memory& memory_;
-  LockedMemory& locked_;
   const std::unique_ptr<FileMapping> file_;  // nullptr: memory of the program
   const std::uint64_t user_;
   const bool writable_;

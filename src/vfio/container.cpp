@@ -85,7 +85,7 @@ Result<long> Container::set_iommu(Call& call) {
   const auto type = static_cast<abi::Extension>(call.argument());
   if (type == abi::Extension::unmap_all) return fail(EINVAL, "an extension, not a kind of IOMMU");
   if (type != abi::Extension::type1 && type != abi::Extension::type1_v2) return fail(ENODEV, "no such kind of IOMMU");
-  auto iommu = std::make_unique<Type1>(system_, locked_, options_, type == abi::Extension::type1_v2);
+  auto iommu = std::make_unique<Type1>(system_, program_->locked(), options_, type == abi::Extension::type1_v2);
   for (std::size_t i = 0; i < groups_.size(); ++i) {
     if (const auto attached = iommu->attach(*groups_[i]); !attached) {
       while (i-- > 0) iommu->detach(*groups_[i]);

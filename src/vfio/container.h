@@ -20,8 +20,9 @@ namespace softiommu::vfio {
 
 class Container {
  public:
-  Container(System& system, LockedMemory& locked, const VfioOptions& options)
-      : system_(system), locked_(locked), options_(options) {}
+  // `program` is whose memory it maps.
+  Container(System& system, std::shared_ptr<Program> program, const VfioOptions& options)
+      : system_(system), program_(std::move(program)), options_(options) {}
 
   // Takes the group for `owner` and, with an address space, attaches it. EPERM, EBUSY: it is owned; others from
   // Type1::attach. On failure the group is as it was.
@@ -44,7 +45,7 @@ class Container {
   std::vector<std::byte> capabilities_locked() const REQUIRES(mutex_);
 
   System& system_;
-  LockedMemory& locked_;
+  const std::shared_ptr<Program> program_;
   const VfioOptions& options_;
   Mutex mutex_;
   std::vector<Group*> groups_ GUARDED_BY(mutex_);

@@ -95,7 +95,7 @@ Result<long> IommufdFile::map_dma(Call& call) {
   const Prot prot{.read = (request.flags & abi::kMapRead) != 0, .write = (request.flags & abi::kMapWrite) != 0};
   return context_->with_compat_ioas([&](iommufd::Ioas& ioas) -> Result<long> {
     if (request.vaddr + request.size < request.vaddr) return fail(EOVERFLOW, "the memory wraps");
-    const iommufd::Piece piece{context_->make_pages(request.vaddr, prot.write), 0, request.size};
+    const iommufd::Piece piece{context_->make_pages(program_, request.vaddr, prot.write), 0, request.size};
     TRY(ioas.table().map({&piece, 1}, Iova{request.iova}, prot));
     return 0;
   });

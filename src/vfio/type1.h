@@ -26,7 +26,7 @@ struct DirtyPagesRun {
 class Type1 {
  public:
   Type1(System& system, LockedMemory& locked, const VfioOptions& options, bool v2)
-      : system_(system), options_(options), v2_(v2), space_(system, locked) {}
+      : system_(system), options_(options), v2_(v2), space_(system, locked, options.memlock) {}
 
   // EBUSY: addresses are being updated (UNMAP with VADDR); EINVAL: it has joined, or cannot; EPERM: its interrupts
   // are not isolated; others from the attach. On failure the group stays on its blocking domain.

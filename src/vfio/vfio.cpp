@@ -19,7 +19,7 @@ constexpr unsigned kMiscMajor = 10, kContainerMinor = 196, kGroupMajor = 511, kD
 
 struct Vfio::Impl {
   Impl(System& the_system, const VfioOptions& the_options)
-      : system(the_system), options(the_options), locked(the_options.memlock) {
+      : system(the_system), options(the_options) {
     // Devices whose DMA does not snoop the caches cannot be given to programs.
     if (!system.machine().spec().cache_coherent) return;
     for (const auto& group : system.groups())
@@ -41,8 +41,9 @@ struct Vfio::Impl {
 
   System& system;
   VfioOptions options;
-  LockedMemory locked;
-  iommufd::Options iommufd_options{.allow_unsafe_interrupts = options.allow_unsafe_interrupts};
+  LockedMemory user;  // what programs have locked together, by iommufds that count so
+  iommufd::Options iommufd_options{.memlock = options.memlock,
+                                   .allow_unsafe_interrupts = options.allow_unsafe_interrupts};
   vfio::VfioGroup::All groups;
 };
 
@@ -51,7 +52,7 @@ Vfio::~Vfio() = default;
 
 Result<std::shared_ptr<File>> Vfio::open_container(Program& program) {
   return without_throwing([&]() -> Result<std::shared_ptr<File>> {
-    auto container = std::make_shared<vfio::Container>(impl_->system, impl_->locked, impl_->options);
+    auto container = std::make_shared<vfio::Container>(impl_->system, program.shared_from_this(), impl_->options);
     return std::make_shared<vfio::ContainerFile>(std::move(container), program);
   });
 }
@@ -82,7 +83,7 @@ Result<std::shared_ptr<File>> Vfio::open_device(Program& program, unsigned numbe
 
 Result<std::shared_ptr<File>> Vfio::open_iommufd(Program& program) {
   return without_throwing([&]() -> Result<std::shared_ptr<File>> {
-    auto context = std::make_shared<iommufd::Context>(impl_->system, impl_->locked, impl_->iommufd_options, program);
+    auto context = std::make_shared<iommufd::Context>(impl_->system, impl_->user, impl_->iommufd_options);
     return std::make_shared<vfio::IommufdFile>(std::move(context), program);
   });
 }
@@ -102,7 +103,5 @@ dev_t Vfio::container_device_number() { return makedev(kMiscMajor, kContainerMin
 dev_t Vfio::group_device_number(unsigned group) { return makedev(kGroupMajor, group); }
 dev_t Vfio::device_file_number(unsigned number) { return makedev(kDeviceMajor, number); }
 dev_t Vfio::iommufd_device_number() { return makedev(kMiscMajor, kIommuMinor); }
-
-std::uint64_t Vfio::locked_pages() const { return impl_->locked.pages(); }
 
 }  // namespace softiommu

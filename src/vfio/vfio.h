@@ -21,7 +21,7 @@
 #include "base/program.h"
 #include "base/result.h"
 #include "core/system.h"
-#include "ioas/memlock.h"
+#include "base/memlock.h"
 
 namespace softiommu {
 
@@ -57,9 +57,6 @@ class Vfio {
   static unsigned device_number(const System& system, const Device& device);
   // The group of the device with this number; nullopt: no such device.
   std::optional<unsigned> group_of(unsigned number) const;
-
-  // Memory pinned for DMA by the program, in pages as RLIMIT_MEMLOCK counts them.
-  std::uint64_t locked_pages() const;
 
   struct Impl;
 

@@ -68,7 +68,7 @@ HostileRig::HostileRig(bool paranoid) {
   limits.memlock = {MemlockLimit::Kind::bytes, 3 * Arena::kBytes};
   limits.dma_entry_limit = 500;
   vfio_ = std::make_unique<Vfio>(*system_, limits);
-  program_ = std::make_unique<HostileProgram>();
+  program_ = std::make_shared<HostileProgram>();
   machine_->executor().start();
   use_each_group();
   tables_before_ = machine_->memory().tables().allocated_pages();
@@ -105,7 +105,8 @@ void HostileRig::use_each_group() {
 }
 
 void HostileRig::expect_as_before() const {
-  EXPECT_EQ(vfio_->locked_pages(), 0U);
+  EXPECT_EQ(program_->locked().pages(), 0U);
+  EXPECT_EQ(program_->locked().pinned(), 0U);
   EXPECT_EQ(machine_->memory().pinned_pages(), 0U);
   EXPECT_EQ(machine_->memory().tables().allocated_pages(), tables_before_);
 }

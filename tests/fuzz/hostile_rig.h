@@ -32,7 +32,7 @@ class HostileRig {
   std::unique_ptr<Machine> machine_;
   std::unique_ptr<System> system_;
   std::unique_ptr<Vfio> vfio_;
-  std::unique_ptr<HostileProgram> program_;
+  std::shared_ptr<HostileProgram> program_;
   std::uint64_t tables_before_ = 0;
 };
 

@@ -30,7 +30,7 @@ class AddressSpaceSearch : public ::testing::TestWithParam<SearchRow> {
     auto system = System::create(*machine_, all_drivers(), {.rules = GetParam().rules});
     ASSERT_TRUE(system) << system.error().why;
     system_ = *std::move(system);
-    space_ = std::make_unique<AddressSpace>(*system_, locked_);
+    space_ = std::make_unique<AddressSpace>(*system_, locked_, MemlockLimit{});
     for (const std::string_view device : GetParam().devices) ASSERT_TRUE(group(device).claim_dma_owner(this));
     system_->journal().clear();
   }

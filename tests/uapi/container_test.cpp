@@ -80,9 +80,9 @@ TEST_F(ContainerTest, WithTheLastGroupTheIommuGoes) {
   attach();
   Pages pages(1);
   ASSERT_EQ(map(0x10000, pages.address(), 4096), 0);
-  EXPECT_EQ(vfio_->locked_pages(), 1U);
+  EXPECT_EQ(locked_pages(), 1U);
   EXPECT_EQ(call(group_, abi::kGroupUnsetContainer), 0);
-  EXPECT_EQ(vfio_->locked_pages(), 0U);
+  EXPECT_EQ(locked_pages(), 0U);
   EXPECT_EQ(map(0x10000, pages.address(), 4096), -EINVAL);
 }
 

@@ -33,7 +33,7 @@ TEST_P(VfioDifferences, AWriteOnlyMappingIsRefusedWhereStage1WouldWidenIt) {
   attach();
   EXPECT_EQ(map(kIova, pages_.address(), kPageSize, abi::kMapWrite), -EINVAL);
   EXPECT_FALSE(dma_write(kIova, 'x'));
-  EXPECT_EQ(vfio_->locked_pages(), 0U);
+  EXPECT_EQ(locked_pages(), 0U);
   EXPECT_EQ(map(kIova, pages_.address(), kPageSize), 0) << "the range is free";
 }
 

@@ -22,7 +22,7 @@ TEST_F(DmaTest, WhatIsMappedIsReadAndWrittenByTheDevice) {
   EXPECT_EQ(dma_read(kIova + 5), 'a');
   EXPECT_TRUE(dma_write(kIova + kPageSize, 'b'));
   EXPECT_EQ(pages_.at(kPageSize)[0], 'b');
-  EXPECT_EQ(vfio_->locked_pages(), 2U);
+  EXPECT_EQ(locked_pages(), 2U);
   EXPECT_EQ(unmap(kIova, 2 * kPageSize), Unmapped(0, 2 * kPageSize));
   EXPECT_EQ(dma_read(kIova + 5), '-');
 }
@@ -71,7 +71,7 @@ TEST_F(DmaTest, MemoryThatCannotBePinnedIsAFault) {
   EXPECT_EQ(map(kIova, 0x1000, kPageSize), -EFAULT);
   EXPECT_EQ(map(kIova, read_only.address(), kPageSize), -EFAULT);
   EXPECT_EQ(map(kIova, read_only.address(), kPageSize, abi::kMapRead), 0);
-  EXPECT_EQ(vfio_->locked_pages(), 1U);
+  EXPECT_EQ(locked_pages(), 1U);
 }
 
 TEST_F(DmaTest, TheInterruptWindowCannotBeMapped) {
@@ -140,7 +140,7 @@ TEST_F(DmaTest, AllUnmapsAll) {
   for (std::uint64_t i = 1; i <= 200; ++i) ASSERT_EQ(map(i * kIova, user(i % 8), kPageSize), 0);
   EXPECT_EQ(unmap(0, 0, abi::kUnmapAll), Unmapped(0, 200 * kPageSize));
   EXPECT_EQ(dma_read(7 * kIova), '-');
-  EXPECT_EQ(vfio_->locked_pages(), 0U);
+  EXPECT_EQ(locked_pages(), 0U);
 }
 
 TEST_F(DmaTest, AddressesCanBeUpdated) {
@@ -194,7 +194,7 @@ TEST_F(DmaTest, AFailureOnTheWayLeavesNothing) {
       break;
     }
     EXPECT_EQ(answer, -ENOMEM);
-    EXPECT_EQ(vfio_->locked_pages(), 0U);
+    EXPECT_EQ(locked_pages(), 0U);
     EXPECT_EQ(dma_read(kIova), '-');
   }
 }

@@ -69,7 +69,7 @@ TEST_F(CompatTest, AType1ProgramPokesHoles) {
   EXPECT_EQ(dma_read(0x10000), '0');
   EXPECT_EQ(dma_read(0x11000), '-');
   EXPECT_EQ(dma_read(0x13000), '3');
-  EXPECT_EQ(vfio_->locked_pages(), 2U);
+  EXPECT_EQ(iommufd_pages(), 2U);
   EXPECT_EQ(unmap(0, 0, abi::kUnmapAll), std::pair(0L, 2 * kPageSize));
 }
 

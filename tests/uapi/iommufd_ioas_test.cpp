@@ -47,7 +47,7 @@ TEST_F(IoasTest, SizesFollowTheRuleOfTheInterface) {
 TEST_F(IoasTest, WithoutADeviceAnyByteCanBeMapped) {
   const auto ioas = alloc_ioas();
   EXPECT_EQ(map_fixed(ioas, 5, 7, 11), 0);
-  EXPECT_EQ(vfio_->locked_pages(), 0U) << "nothing is pinned";
+  EXPECT_EQ(iommufd_pages(), 0U) << "nothing is pinned";
   EXPECT_EQ(unmap_range(ioas, 5, 11), 11);
 }
 
@@ -142,12 +142,12 @@ TEST_F(IoasTest, ACopySharesThePagesAndThePin) {
   attached_device(to);
   EXPECT_EQ(copy(from, 0x10000, to, 0x50000, 2 * kPageSize), 0);
   EXPECT_EQ(copy(from, 0x10000, to, 0x60000, kPageSize), 0);
-  EXPECT_EQ(vfio_->locked_pages(), 2U) << "counted once";
+  EXPECT_EQ(iommufd_pages(), 2U) << "counted once";
   EXPECT_EQ(unmap_range(from, 0, kAll), static_cast<std::int64_t>(2 * kPageSize));
   EXPECT_EQ(dma_read(0x50000), 'x');
   EXPECT_EQ(dma_read(0x60000), 'x');
   EXPECT_EQ(unmap_range(to, 0x50000, 2 * kPageSize), static_cast<std::int64_t>(2 * kPageSize));
-  EXPECT_EQ(vfio_->locked_pages(), 1U);
+  EXPECT_EQ(iommufd_pages(), 1U);
 }
 
 TEST_F(IoasTest, ACopyNeedsASourceWithoutHolesAndTheRights) {
@@ -183,7 +183,7 @@ TEST_F(IoasTest, UnalignedMappingsKeepDevicesOut) {
   const int device = open_cdev();
   ASSERT_GT(bind(device), 0);
   EXPECT_EQ(attach_to(device, ioas), -EADDRINUSE);
-  EXPECT_EQ(vfio_->locked_pages(), 0U);
+  EXPECT_EQ(iommufd_pages(), 0U);
 }
 
 TEST_F(IoasTest, OptionsAreReadAndSet) {

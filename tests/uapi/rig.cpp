@@ -218,7 +218,8 @@ void VfioTest::stop() {
 void VfioTest::TearDown() {
   program_.close_all();
   if (vfio_ != nullptr) {
-    EXPECT_EQ(vfio_->locked_pages(), 0U) << "closing everything gives all memory back";
+    EXPECT_EQ(locked_pages(), 0U) << "closing everything gives all memory back";
+    EXPECT_EQ(iommufd_pages(), 0U);
     EXPECT_EQ(machine_->memory().pinned_pages(), 0U);
   }
   stop();

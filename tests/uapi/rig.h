@@ -142,12 +142,16 @@ class VfioTest : public ::testing::Test {
                 std::vector<std::int32_t> events);
   long set_irqs_count(int device, std::uint32_t flags, std::uint32_t index, std::uint32_t start, std::uint32_t count);
   void tell(int device, Gadget what, std::uint32_t value = 0);
+  // In pages: what type1 counts against the limit, what iommufds have pinned.
+  std::uint64_t locked_pages() { return program_.locked().pages(); }
+  std::uint64_t iommufd_pages() { return program_.locked().pinned(); }
   void run() { machine_->executor().run(machine_->executor().now_ns() + 1'000'000); }
   static off_t at(std::uint32_t region, std::uint64_t offset) {
     return static_cast<off_t>(abi::region_offset(region) + offset);
   }
 
-  FakeProgram program_;
+  std::shared_ptr<FakeProgram> the_program_ = std::make_shared<FakeProgram>();
+  FakeProgram& program_ = *the_program_;
   std::unique_ptr<Machine> machine_;
   std::unique_ptr<System> system_;
   std::unique_ptr<Vfio> vfio_;

@@ -36,7 +36,7 @@ struct Engine {
   Descriptors descriptors;
   Mappings mappings;
   TrapRegions regions;
-  SelfProgram program{descriptors, mappings};
+  std::shared_ptr<SelfProgram> program = std::make_shared<SelfProgram>(descriptors, mappings);
   Mutex world_mutex;
   std::unique_ptr<World> world GUARDED_BY(world_mutex);
   std::atomic<World*> current{nullptr};
@@ -73,7 +73,7 @@ Result<World*> the_world() {
 long open_file(const char* path, int flags) {
   const auto opened = without_throwing([&]() -> Result<int> {
     World* world = TRY(the_world());
-    Opened made = TRY(world->open(path, engine->program));
+    Opened made = TRY(world->open(path, *engine->program));
     return engine->descriptors.install(std::move(made.file), flags, std::move(made.on_release));
   });
   return opened ? *opened : -opened.error().code;

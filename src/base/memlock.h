@@ -26,25 +26,28 @@ struct MemlockLimit {
   static Result<MemlockLimit> parse(std::string_view text);
 };
 
+// What one process (or, in iommufd's default mode, one user) has pinned, in pages; a limit is the caller's, who knows
+// which one applies.
 class LockedMemory {
  public:
-  explicit LockedMemory(MemlockLimit limit = {}) : limit_(limit) {}
-
-  // Counts `pages` more. ENOMEM: the limit would be exceeded (nothing is counted then).
-  Result<> charge(std::uint64_t pages) {
+  // Counts `pages` more against the limit (VmLck). ENOMEM: it would be exceeded (nothing is counted then).
+  Result<> charge(std::uint64_t pages, const MemlockLimit& limit) {
     const std::uint64_t before = pages_.fetch_add(pages, std::memory_order_relaxed);
-    if (limit_.kind == MemlockLimit::Kind::unlimited) [[likely]]
+    if (limit.kind == MemlockLimit::Kind::unlimited) [[likely]]
       return {};
-    return check_limit(before, pages);
+    return check(limit, before, pages);
   }
   void uncharge(std::uint64_t pages) { pages_.fetch_sub(pages, std::memory_order_relaxed); }
   std::uint64_t pages() const { return pages_.load(std::memory_order_relaxed); }
 
+  // Pages that an iommufd pinned, whatever limit they count against (VmPin).
+  void pin(std::uint64_t pages) { pinned_.fetch_add(pages, std::memory_order_relaxed); }
+  void unpin(std::uint64_t pages) { pinned_.fetch_sub(pages, std::memory_order_relaxed); }
+  std::uint64_t pinned() const { return pinned_.load(std::memory_order_relaxed); }
+
  private:
-  Result<> check_limit(std::uint64_t before, std::uint64_t pages);
-  std::uint64_t limit_pages() const;
-  MemlockLimit limit_;
-  std::atomic<std::uint64_t> pages_{0};
+  Result<> check(const MemlockLimit& limit, std::uint64_t before, std::uint64_t pages);
+  std::atomic<std::uint64_t> pages_{0}, pinned_{0};
 };
 
 }  // namespace softiommu

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "ioas/memlock.h"
+#include "base/memlock.h"
 
 #include <sys/resource.h>
 
@@ -13,6 +13,20 @@ namespace softiommu {
 namespace {
 
 constexpr std::uint64_t kNoLimit = std::numeric_limits<std::uint64_t>::max();
+
+std::uint64_t pages_of(const MemlockLimit& limit) {
+  switch (limit.kind) {
+    case MemlockLimit::Kind::unlimited:
+      return kNoLimit;
+    case MemlockLimit::Kind::bytes:
+      return limit.bytes >> kPageShift;
+    case MemlockLimit::Kind::rlimit:
+      break;
+  }
+  rlimit present{};
+  if (getrlimit(RLIMIT_MEMLOCK, &present) != 0 || present.rlim_cur == RLIM_INFINITY) return kNoLimit;
+  return present.rlim_cur >> kPageShift;
+}
 
 // The power of two that a suffix stands for; 0: not a suffix.
 unsigned shift_of(char suffix) {
@@ -45,23 +59,9 @@ Result<MemlockLimit> MemlockLimit::parse(std::string_view text) {
   return MemlockLimit{Kind::bytes, value << shift};
 }
 
-std::uint64_t LockedMemory::limit_pages() const {
-  switch (limit_.kind) {
-    case MemlockLimit::Kind::unlimited:
-      return kNoLimit;
-    case MemlockLimit::Kind::bytes:
-      return limit_.bytes >> kPageShift;
-    case MemlockLimit::Kind::rlimit:
-      break;
-  }
-  rlimit limit{};
-  if (getrlimit(RLIMIT_MEMLOCK, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) return kNoLimit;
-  return limit.rlim_cur >> kPageShift;
-}
-
-Result<> LockedMemory::check_limit(std::uint64_t before, std::uint64_t pages) {
-  const std::uint64_t limit = limit_pages();
-  if (pages <= limit && before <= limit - pages) return {};
+Result<> LockedMemory::check(const MemlockLimit& limit, std::uint64_t before, std::uint64_t pages) {
+  const std::uint64_t most = pages_of(limit);
+  if (pages <= most && before <= most - pages) return {};
   uncharge(pages);
   return fail(ENOMEM, "the limit of locked memory (RLIMIT_MEMLOCK or --memlock) is exceeded");
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "ioas/memlock.h"
+#include "base/memlock.h"
 
 #include <gtest/gtest.h>
 
@@ -16,19 +16,28 @@ TEST(MemlockLimit, IsAWordOrASize) {
   }
 }
 
-TEST(LockedMemory, CountsUpToItsLimit) {
-  LockedMemory locked({MemlockLimit::Kind::bytes, 3 * 4096});
-  EXPECT_TRUE(locked.charge(3));
-  EXPECT_EQ(locked.charge(1).error().code, ENOMEM);
+TEST(LockedMemory, CountsUpToTheLimit) {
+  constexpr MemlockLimit kLimit{MemlockLimit::Kind::bytes, 3 * 4096};
+  LockedMemory locked;
+  EXPECT_TRUE(locked.charge(3, kLimit));
+  EXPECT_EQ(locked.charge(1, kLimit).error().code, ENOMEM);
   EXPECT_EQ(locked.pages(), 3U);
   locked.uncharge(2);
-  EXPECT_TRUE(locked.charge(2));
+  EXPECT_TRUE(locked.charge(2, kLimit));
 }
 
 TEST(LockedMemory, WithoutALimitItStillCounts) {
   LockedMemory locked;
-  EXPECT_TRUE(locked.charge(std::uint64_t{1} << 40));
+  EXPECT_TRUE(locked.charge(std::uint64_t{1} << 40, {}));
   EXPECT_EQ(locked.pages(), std::uint64_t{1} << 40);
+}
+
+TEST(LockedMemory, WhatIsPinnedIsCountedApart) {
+  LockedMemory locked;
+  locked.pin(3);
+  locked.unpin(1);
+  EXPECT_EQ(locked.pinned(), 2U);
+  EXPECT_EQ(locked.pages(), 0U);
 }
 
 }  // namespace

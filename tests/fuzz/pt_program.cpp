@@ -5,6 +5,8 @@
 #include <tuple>
 #include <vector>
 
+#include "fuzzed.h"
+
 namespace softiommu::test {
 namespace {
 
@@ -21,11 +23,11 @@ void add_pt_program_case(const PtProgramCase& added) {
   cases().insert(std::ranges::upper_bound(cases(), key(added), {}, key), added);
 }
 
-void run_pt_program(std::span<const std::uint8_t> bytes) {
+void run_program(std::span<const std::uint8_t> bytes) {
   if (bytes.empty()) return;
   const PtProgramCase& chosen = cases()[bytes.front() % cases().size()];
   chosen.run(bytes.subspan(1), chosen.config);
 }
-unsigned pt_program_cases() { return static_cast<unsigned>(cases().size()); }
+unsigned program_cases() { return static_cast<unsigned>(cases().size()); }
 
 }  // namespace softiommu::test

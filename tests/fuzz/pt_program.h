@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// Bytes as a program for one page table: the first chooses format and configuration, the rest are operations. Whatever
-// they say, table and plain map must agree, with gtest's expectations as judges.
+// A program for one page table: the first byte chooses format and configuration, the rest are operations. Whatever they
+// say, table and plain map must agree.
 #pragma once
 
 #include <cstdint>
@@ -8,10 +8,6 @@
 #include <string_view>
 
 namespace softiommu::test {
-
-void run_pt_program(std::span<const std::uint8_t> bytes);
-// How many first bytes mean different things.
-unsigned pt_program_cases();
 
 struct PtProgramCase {
   std::string_view format;

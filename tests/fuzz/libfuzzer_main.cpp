@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// Programs for page tables, made by libFuzzer. A first failed expectation stops it.
+// Programs made by libFuzzer. A first failed expectation stops it.
 #include <gtest/gtest.h>
 
 #include <cstdlib>
 
-#include "pt_program.h"
+#include "fuzzed.h"
 
 extern "C" int LLVMFuzzerInitialize(int* count, char*** arguments);
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size);
@@ -15,7 +15,7 @@ int LLVMFuzzerInitialize(int* count, char*** arguments) {
 }
 
 int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-  softiommu::test::run_pt_program({data, size});
+  softiommu::test::run_program({data, size});
   if (::testing::Test::HasFailure()) std::abort();  // so that libFuzzer keeps the program
   return 0;
 }

@@ -43,6 +43,13 @@ public_copy() {
   chmod -R go+rX "$WORK/softiommu" "$WORK/lib" "$WORK/machines" "$WORK/vfio_dma" "$WORK/container_seccomp"
 }
 
+# kernel_results LOG: the tests that a kernel's test program names there, into $WORK/passed, failed and skipped, sorted.
+kernel_results() {
+  sed -nE 's/^not ok [0-9]+ ([^ ]+).*/\1/p' "$1" | sort >"$WORK/failed"
+  sed -nE 's/^ok [0-9]+ ([^ ]+) # SKIP.*/\1/p' "$1" | sort >"$WORK/skipped"
+  sed -nE 's/^ok [0-9]+ ([^ ]+)$/\1/p' "$1" | sort >"$WORK/passed"
+}
+
 DPDK_ARGS=(--no-huge -m 512 --iova-mode=va --no-shconf --no-telemetry -l 0)
 
 # on_machine MACHINE|default root|user redirect|namespace|container PROGRAM ARGS...: runs it there, output in $WORK/log.

@@ -5,7 +5,7 @@
 here=$(dirname "${BASH_SOURCE[0]}")
 . "$here/common.sh"
 
-folder=$("$here/kernel/build-vfio-tests.sh") || {
+folder=$("$here/kernel/build-selftests.sh") || {
   echo "the kernel's headers cannot be had here: skipped"
   exit 77
 }

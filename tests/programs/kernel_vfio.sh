@@ -8,7 +8,7 @@
 here=$(dirname "${BASH_SOURCE[0]}")
 . "$here/common.sh"
 
-folder=$("$here/kernel/build-vfio-tests.sh") || {
+folder=$("$here/kernel/build-selftests.sh") || {
   echo "Linux's VFIO tests cannot be had here: skipped"
   exit 77
 }
@@ -18,10 +18,9 @@ options=()
 for program in vfio_pci_driver_test vfio_pci_device_test vfio_iommufd_setup_test vfio_dma_mapping_test \
   vfio_dma_mapping_mmio_test vfio_pci_device_init_perf_test; do
   timeout 240 "$SOFTIOMMU" run "${options[@]}" -- "$folder/$program" 0000:00:04.0 >"$WORK/log" 2>&1 || true
-  sed -nE 's/^not ok [0-9]+ ([^ ]+).*/\1/p' "$WORK/log" | sort >"$WORK/failed"
-  sed -nE 's/^ok [0-9]+ ([^ ]+)( # SKIP.*)?$/\1/p' "$WORK/log" | sort >"$WORK/passed"
+  kernel_results "$WORK/log"
   grep "^$program\." "$here/kernel/known-failures" | sort >"$WORK/known" || true
-  grep -E '^[^ ]+$' "$WORK/passed" >/dev/null || { cat "$WORK/log" >&2 && fail "$program: no test passed"; }
+  [ -s "$WORK/passed" ] || { cat "$WORK/log" >&2 && fail "$program: no test passed"; }
   new=$(comm -23 "$WORK/failed" "$WORK/known")
   [ -z "$new" ] || { cat "$WORK/log" >&2 && fail "$program: $new"; }
   mended=$(comm -12 "$WORK/passed" "$WORK/known")

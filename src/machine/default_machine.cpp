@@ -32,6 +32,11 @@ address = "0000:00:06.0"
 model = "edu"
 
 [[device]]
+address = "0000:00:08.0"
+model = "nvme"
+size = "64M"
+
+[[device]]
 address = "0000:01:00.0"
 model = "edu"
 )toml";

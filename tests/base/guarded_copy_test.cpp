@@ -2,13 +2,14 @@
 #include "base/guarded_copy.h"
 
 #include <gtest/gtest.h>
-#include <signal.h>
 #include <sys/mman.h>
 
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
 #include <vector>
+
+#include "base/guarded_copies.h"
 
 namespace softiommu {
 namespace {
@@ -17,33 +18,18 @@ namespace {
 
 constexpr std::size_t kPage = 4096;
 
-void on_fault(int, siginfo_t*, void* context) {
-  if (guarded_copy_recover(static_cast<ucontext_t*>(context))) return;
-  signal(SIGSEGV, SIG_DFL);
-  signal(SIGBUS, SIG_DFL);
-}
-
 // Two pages; the second one cannot be accessed.
 class GuardedCopy : public testing::Test {
  protected:
   void SetUp() override {
-    struct sigaction action{};
-    action.sa_sigaction = on_fault;
-    action.sa_flags = SA_SIGINFO;
-    sigaction(SIGSEGV, &action, &before_segv_);
-    sigaction(SIGBUS, &action, &before_bus_);
     page_ = static_cast<char*>(mmap(nullptr, 2 * kPage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
     mprotect(page_ + kPage, kPage, PROT_NONE);
   }
-  void TearDown() override {
-    munmap(page_, 2 * kPage);
-    sigaction(SIGSEGV, &before_segv_, nullptr);
-    sigaction(SIGBUS, &before_bus_, nullptr);
-  }
+  void TearDown() override { munmap(page_, 2 * kPage); }
   char* page_ = nullptr;
 
  private:
-  struct sigaction before_segv_{}, before_bus_{};
+  test::GuardedCopies guarded_;
 };
 
 TEST_F(GuardedCopy, CopiesEverySizeAndNotAByteMore) {

@@ -4,6 +4,7 @@
 
 #include "hw/edu.h"
 #include "hw/ioat.h"
+#include "hw/nvme.h"
 
 namespace softiommu::hw {
 namespace {
@@ -65,6 +66,29 @@ TEST(IoatWords, ADescriptorsControlIsTheUpperHalfOfItsFirstWord) {
                              ioat::kControlWord["FENCE"].put(1) | ioat::kControlWord["OP"].put(ioat::kOpFill);
   EXPECT_EQ(fill, 0x01000018'00001000u);
   EXPECT_EQ(ioat::kControlWord["INT"].mask() | ioat::kControlWord["NULL"].mask(), 0x21'00000000u);
+}
+
+TEST(NvmeWords, RegistersAreWhereTheSpecificationHasThem) {
+  EXPECT_EQ(nvme::kVersion.offset, 0x08u);
+  EXPECT_EQ(nvme::kMaskSet.offset, 0x0cu);
+  EXPECT_EQ(nvme::kMaskClear.offset, 0x10u);
+  EXPECT_EQ(nvme::kConfiguration.offset, 0x14u);
+  EXPECT_EQ(nvme::kStatus.offset, 0x1cu);
+  EXPECT_EQ(nvme::kAdminAttributes.offset, 0x24u);
+  EXPECT_EQ(nvme::kAdminSubmission.offset, 0x28u);
+  EXPECT_EQ(nvme::kAdminCompletion.offset, 0x30u);
+}
+
+TEST(NvmeWords, Bits) {
+  EXPECT_EQ(nvme::kCapabilities["TO"].mask(), 0xff00'0000u);
+  EXPECT_EQ(nvme::kCapabilities["MPSMAX"].mask(), 0x00f0'0000'0000'0000u);
+  EXPECT_EQ(nvme::kConfiguration["SHN"].mask(), 0xc000u);
+  EXPECT_EQ(nvme::kConfiguration["IOCQES"].mask(), 0xf0'0000u);
+  EXPECT_EQ(nvme::kStatus["SHST"].mask(), 0xcu);
+  EXPECT_EQ(nvme::kCommandWord["CID"].mask(), 0xffff'0000u);
+  EXPECT_EQ(nvme::kCompletionWord["P"].mask(), 0x1'0000'0000'0000u);
+  EXPECT_EQ(nvme::kCompletionWord["SC"].mask(), 0x1fe'0000'0000'0000u);
+  EXPECT_EQ(nvme::kSglWord["TYPE"].mask(), 0xf000'0000'0000'0000u);
 }
 
 }  // namespace

@@ -2,7 +2,6 @@
 #include "machine/dma_port.h"
 
 #include <gtest/gtest.h>
-#include <signal.h>
 #include <sys/mman.h>
 
 #include <algorithm>
@@ -11,7 +10,7 @@
 #include <thread>
 #include <vector>
 
-#include "base/guarded_copy.h"
+#include "base/guarded_copies.h"
 #include "machine/findings.h"
 #include "machine/iommu/iotlb.h"
 #include "machine/memory.h"
@@ -71,12 +70,6 @@ class ToyUnit final : public IommuUnit {
 class DmaPortTest : public testing::Test {
  protected:
   void SetUp() override {
-    struct sigaction action{};
-    action.sa_sigaction = [](int, siginfo_t*, void* context) {
-      if (!guarded_copy_recover(static_cast<ucontext_t*>(context))) signal(SIGSEGV, SIG_DFL);
-    };
-    action.sa_flags = SA_SIGINFO;
-    sigaction(SIGSEGV, &action, &before_);
     memory_ = std::move(Memory::create({})).value();
     memory_->set_findings(&findings_);
     unit_ = std::make_unique<ToyUnit>(UnitContext{"toy0", *memory_, findings_});
@@ -86,7 +79,6 @@ class DmaPortTest : public testing::Test {
   void TearDown() override {
     port_.reset();
     munmap(pages_, kPages * kPageSize);
-    sigaction(SIGSEGV, &before_, nullptr);
   }
 
   static std::byte* map(std::byte* at, std::uint64_t pages) {
@@ -120,7 +112,7 @@ class DmaPortTest : public testing::Test {
   std::byte* pages_ = nullptr;
 
  private:
-  struct sigaction before_{};
+  test::GuardedCopies guarded_;
 };
 
 TEST_F(DmaPortTest, BytesArriveInTheProgramsMemory) {

@@ -359,7 +359,7 @@ TEST(MachineFiles, TheDefaultMachineIsAMachine) {
   const auto spec = parse_machine(default_machine_toml(), "default");
   ASSERT_TRUE(spec) << spec.error().where << ": " << spec.error().what;
   EXPECT_EQ(spec->units.size(), 1u);
-  EXPECT_EQ(spec->functions.size(), 4u);
+  EXPECT_EQ(spec->functions.size(), 5u);
 }
 
 class ShippedMachine : public ::testing::TestWithParam<const char*> {};

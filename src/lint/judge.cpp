@@ -6,6 +6,7 @@
 #include <deque>
 #include <functional>
 
+#include "lint/earlier.h"
 #include "lint/judge_rules.h"
 
 namespace softiommu::lint {
@@ -120,7 +121,8 @@ Judgement judge(const Tree& tree, const ApiTable& apis) {
     callbacks.insert(root.function);
     const Summary& summary = analysis.of(*root.function);
     statistics.failures += summary.failures.size();
-    for (const Outcome& outcome : summary.failures) {
+    for (Outcome outcome : summary.failures) {
+      if (outcome.source == Source::literal) outcome.strikes = Earlier(analysis, outcome).judge();
       judge_outcome(root, outcome, findings);
       judgement.ways.push_back(way_of(root, outcome));
     }

@@ -51,6 +51,19 @@ Reads innermost_reads(const Outcome& outcome) {
   return Origins(*outcome.origin.function).of(outcome.guards.front().condition);
 }
 
+// What the function that answers has read on the way to its answer.
+Reads own_reads(const Outcome& outcome) {
+  const Function& function = *outcome.origin.function;
+  const Origins origins(function);
+  Reads reads = kReadsNeither;
+  for (const Guard& guard : outcome.guards) {
+    const Node* top = guard.condition;
+    while (top->parent != nullptr) top = top->parent;
+    if (top == function.body) reads = static_cast<Reads>(reads | origins.of(guard.condition));
+  }
+  return reads;
+}
+
 // A WARN that compares nothing asserts what no caller can cause; what follows it is not an answer to anyone.
 bool is_assertion(const Outcome& outcome) {
   if (outcome.guards.empty() || outcome.source != Source::literal) return false;
@@ -97,6 +110,35 @@ const Node* tested_search(const Node* condition, const Function& function) {
   return nullptr;
 }
 
+// A test that cannot strike is for the author to know.
+void doubt(const Outcome& outcome, Finding& finding) {
+  if (outcome.strikes == Strikes::possible) return;
+  finding.severity = Severity::note;
+  finding.message += outcome.strikes == Strikes::asked_before ? "; the same was asked earlier on the path"
+                                                              : "; probing has made sure of it already";
+}
+
+// A guarantee of probing excuses a code that callers treat like ENODEV, and no other: EINVAL for a device that was not
+// probed would still send them on a search, and those tests are what the maintainers regulated.
+void doubt_asked_before(const Outcome& outcome, Finding& finding) {
+  if (outcome.strikes == Strikes::asked_before) doubt(outcome, finding);
+}
+
+// "unit->active != domain": which domain it is, not what it was set up for.
+bool names_domain_only(const Node* node, const Origins& origins) {
+  if (node == nullptr) return true;
+  if (node->kind == Kind::member || node->kind == Kind::call || node->kind == Kind::index)
+    return (origins.of(node) & kReadsDomain) == 0;
+  return std::all_of(node->kids.begin(), node->kids.end(),
+                     [&origins](const Node* kid) { return names_domain_only(kid, origins); });
+}
+
+// Another domain holds what the device needs: no other domain can help while it does.
+bool is_occupied(const Outcome& outcome) {
+  return outcome.code == "EBUSY" && !outcome.guards.empty() &&
+         names_domain_only(outcome.guards.front().condition, Origins(*outcome.origin.function));
+}
+
 void judge_logs(const Root& root, const Outcome& outcome, Findings& findings) {
   if (outcome.code != "EINVAL" || outcome.source != Source::literal || is_assertion(outcome)) return;
   for (const Site& log : outcome.logs) {
@@ -108,6 +150,12 @@ void judge_logs(const Root& root, const Outcome& outcome, Findings& findings) {
     finding.message = std::string(log.node->text) + " on the way to EINVAL";
     finding.related.push_back(step_of(outcome.origin));
     finding.suggestion = "drop the message or make it a debug one";
+    // Where the device alone is at fault the code is what is wrong (einval-device-only); ENODEV may have a message.
+    if (own_reads(outcome) == kReadsDevice) {
+      finding.severity = Severity::note;
+      finding.message += " for what was read of the device alone";
+    }
+    doubt_asked_before(outcome, finding);
     findings.add(std::move(finding));
   }
 }
@@ -145,12 +193,14 @@ void judge_einval(const Root& root, const Outcome& outcome, Findings& findings) 
     finding.suggestion = "return -ENODEV";
     // The default of a switch over an enumeration, and an assertion, are there for the compiler's sake.
     if (in_default_case(outcome.origin.node) || is_assertion(outcome)) finding.severity = Severity::note;
+    doubt_asked_before(outcome, finding);
     findings.add(std::move(finding));
   } else if (reads == kReadsDevice) {
     Finding finding = begin("einval-device-only", root, outcome.origin, outcome.path);
     describe_condition(outcome, finding);
     finding.message = "EINVAL although only the device's state was read";
     finding.suggestion = "return -ENODEV";
+    doubt_asked_before(outcome, finding);
     findings.add(std::move(finding));
   }
 }
@@ -169,6 +219,8 @@ void judge_literal(const Root& root, const Outcome& outcome, Findings& findings)
     finding.reads = reads_name(innermost_reads(outcome));
     finding.message = outcome.code + " for what depends on the domain";
     finding.suggestion = "return -EINVAL";
+    if (is_occupied(outcome)) finding.severity = Severity::note;
+    doubt_asked_before(outcome, finding);
   } else {
     // The core itself answers EOPNOTSUPP for PASIDs that a driver cannot attach.
     const bool of_core = root.field == "set_dev_pasid" && outcome.code == "EOPNOTSUPP";
@@ -176,6 +228,7 @@ void judge_literal(const Root& root, const Outcome& outcome, Findings& findings)
     finding.message = outcome.code + " is none of the documented codes";
     finding.suggestion = (outcome.reads & kReadsDomain) != 0 ? "return -EINVAL if another domain can fit, else -ENODEV"
                                                              : "return -ENODEV";
+    doubt(outcome, finding);
   }
   findings.add(std::move(finding));
 }
@@ -202,7 +255,9 @@ void judge_foreign(const Root& root, const Outcome& outcome, Findings& findings)
 
 void judge_changes(const Root& root, const Outcome& outcome, Findings& findings) {
   if (outcome.changes.empty()) return;
-  const bool check = outcome.source == Source::literal && outcome.reads != kReadsNeither &&
+  // What reads the device alone has let the old domain in, and lets this one.
+  const bool may_refuse = (outcome.reads & kReadsDomain) != 0 || (outcome.code == "EINVAL" && outcome.reads != 0);
+  const bool check = outcome.source == Source::literal && may_refuse && outcome.strikes != Strikes::asked_before &&
                      !one_of(outcome.code, {"ENOMEM", "ENOSPC"}) && !of_hardware(outcome.code) &&
                      !is_assertion(outcome);
   const Site& change = outcome.changes.front();

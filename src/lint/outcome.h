@@ -30,6 +30,13 @@ enum class Source : std::uint8_t {
   positive,  // a number above zero
 };
 
+// Can the test that leads to an outcome strike at all (earlier.h)?
+enum class Strikes : std::uint8_t {
+  possible,
+  asked_before,  // an earlier test on the path has the same condition
+  guaranteed,    // probing has made sure, or probing and an earlier test
+};
+
 struct Outcome {
   Source source = Source::literal;
   std::string code;  // "EINVAL", "any"
@@ -42,6 +49,8 @@ struct Outcome {
   std::vector<Site> logs;     // above debug level, on the path of the failure
   std::vector<Site> changes;  // what was changed before, and not undone
   bool fresh = false;         // under "the domain is not set up yet"
+  bool open = false;          // what a caller passes may exclude it
+  Strikes strikes = Strikes::possible;
 };
 
 // A callee's failure that its caller did not hand on.

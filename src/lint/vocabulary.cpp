@@ -58,8 +58,9 @@ bool undoes(std::string_view callee) {
 bool tidies_up(std::string_view callee) { return contains_any(callee, kTidy); }
 
 bool set_up_by_attach(std::string_view field) {
-  static constexpr std::array<std::string_view, 11> kFields = {
-      "smmu", "mmu", "iommu", "iop", "pgtbl_ops", "finalized", "bank", "data", "sdev", "use_count", "m4u_dom"};
+  static constexpr std::array<std::string_view, 12> kFields = {"smmu", "mmu",       "iommu",     "viommu",
+                                                               "iop",  "pgtbl_ops", "finalized", "bank",
+                                                               "data", "sdev",      "use_count", "m4u_dom"};
   return std::find(kFields.begin(), kFields.end(), field) != kFields.end();
 }
 

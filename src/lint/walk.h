@@ -114,6 +114,7 @@ class Walk {
   void lose(const Return& returned, int kept);
   bool fails_through_argument_only(const CallSite& site) const;
   void add(Outcome outcome);
+  bool settle(Outcome& outcome) const;
   Outcome begin(const Return& returned, const Node* origin) const;
   std::vector<Site> sites(const std::vector<const Node*>& nodes) const;
 
@@ -123,6 +124,7 @@ class Walk {
   Summary summary_;
   std::vector<CallSite> calls_;
   std::map<const Node*, int> call_ids_;
+  std::set<int> fresh_calls_, other_calls_;  // made while a fresh domain is set up, and at other times
   std::vector<States*> breaks_, continues_, cases_;
   std::map<std::string_view, States> gotos_;
   std::vector<Return> returns_;

@@ -2,6 +2,7 @@
 // From the returns of a walk to what callers and rules need.
 #include <algorithm>
 
+#include "lint/frames.h"
 #include "lint/walk.h"
 
 namespace softiommu::lint {
@@ -63,6 +64,7 @@ void Walk::add(Outcome outcome) {
   for (const Site& log : outcome.logs) key += std::to_string(log.line()) + ',';
   key += outcome.changes.empty() ? "|" : "|c";
   key += outcome.fresh ? "f" : "";
+  if (outcome.open) key += std::to_string(reinterpret_cast<std::uintptr_t>(outcome.path.front().node));
   if (known_outcomes_.insert(std::move(key)).second) summary_.failures.push_back(std::move(outcome));
 }
 
@@ -128,6 +130,21 @@ void Walk::add_literal(const Return& returned, std::string_view code) {
   add(std::move(outcome));
 }
 
+// False when the constants and flags that are passed down exclude the outcome.
+bool Walk::settle(Outcome& outcome) const {
+  std::vector<Site> sites = outcome.path;
+  sites.push_back(outcome.origin);
+  const Frames frames(analysis_.tree(), std::move(sites));
+  for (const Guard& guard : outcome.guards) {
+    const Kind around = guard.condition->parent->kind;
+    if (around != Kind::if_ && around != Kind::ternary) continue;
+    const auto known = frames.truth(guard.condition, frames.depth_of(guard.condition));
+    if (known && *known != guard.holds) return false;
+  }
+  outcome.open = frames.open();
+  return true;
+}
+
 void Walk::add_call(const Return& returned, int call) {
   const CallSite& site = calls_[static_cast<std::size_t>(call)];
   std::string_view only;
@@ -146,8 +163,8 @@ void Walk::add_call(const Return& returned, int call) {
       for (const Site& log : sites(returned.state.logs)) outcome.logs.push_back(log);
       for (const Site& change : sites(returned.state.changes))
         if (change.node != site.node) outcome.changes.push_back(change);  // its own failure changed nothing
-      outcome.fresh |= returned.state.fresh;
-      add(std::move(outcome));
+      outcome.fresh |= returned.state.fresh || (fresh_calls_.contains(call) && !other_calls_.contains(call));
+      if (settle(outcome)) add(std::move(outcome));
     }
   }
 }

@@ -160,6 +160,17 @@ void judge_logs(const Root& root, const Outcome& outcome, Findings& findings) {
   }
 }
 
+// "XA_LIMIT(pasid, pasid)": one place is asked for, and EBUSY says that it is taken.
+bool asks_for_one_place(const Node* call) {
+  for (std::size_t i = 1; i + 1 < call->kids.size(); ++i) {
+    const Node *limit = call->kids[i], *next = call->kids[i + 1];
+    const bool range = limit->kind == Kind::call && limit->text == "XA_LIMIT" && limit->kids.size() == 3;
+    if (range && flat_source(*limit->kids[1]) == flat_source(*limit->kids[2])) return true;
+    if (limit->kind == Kind::identifier && next->kind == Kind::identifier && limit->text == next->text) return true;
+  }
+  return false;
+}
+
 // True when one of the code rules has taken the outcome.
 bool judge_resource(const Root& root, const Outcome& outcome, Findings& findings) {
   if (outcome.source == Source::literal && !one_of(outcome.code, {"ENOSPC", "EINVAL"})) {
@@ -174,7 +185,8 @@ bool judge_resource(const Root& root, const Outcome& outcome, Findings& findings
       return true;
     }
   }
-  if (outcome.source == Source::api && outcome.api->allocates_id && outcome.code == "EBUSY") {
+  if (outcome.source == Source::api && outcome.api->allocates_id && outcome.code == "EBUSY" &&
+      !asks_for_one_place(outcome.origin.node)) {
     Finding finding = begin("resource-not-enospc", root, outcome.origin, outcome.path);
     finding.message = outcome.callee + "() answers EBUSY when its range is used up, and that code passes through";
     finding.suggestion = "return -ENOSPC when it answers -EBUSY";

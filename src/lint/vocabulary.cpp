@@ -53,7 +53,7 @@ bool is_errno(std::string_view word) {
 bool changes_state(std::string_view callee) { return contains_any(callee, kChanges); }
 bool undoes(std::string_view callee) {
   return contains_any(callee, kUndo) && callee.find("detach") == std::string_view::npos &&
-         callee.find("identity") == std::string_view::npos;
+         callee.find("identity") == std::string_view::npos && callee.find("unregister") == std::string_view::npos;
 }
 bool tidies_up(std::string_view callee) { return contains_any(callee, kTidy); }
 

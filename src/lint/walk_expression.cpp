@@ -196,7 +196,7 @@ Value Walk::evaluate_call(const Node* node, State& state) {
   const int id = call_site(node);
   (state.fresh ? fresh_calls_ : other_calls_).insert(id);
   const CallSite& site = calls_[static_cast<std::size_t>(id)];
-  if (!state.failed.empty() && undoes(node->text)) state.changes.clear();
+  if (state.going_back() && undoes(node->text)) state.changes.clear();
   if (!state.failed.empty() && tidies_up(node->text)) state.failed.back().answered = true;
   if (!state.going_back() && changes_state(node->text) &&
       std::find(state.changes.begin(), state.changes.end(), node) == state.changes.end())

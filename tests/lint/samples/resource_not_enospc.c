@@ -38,5 +38,15 @@ static int near_attach(struct iommu_domain *domain, struct device *dev)
 	return 0;
 }
 
+/* One place is asked for: EBUSY says that it is taken. */
+static int near_one_place(struct iommu_domain *domain, struct device *dev)
+{
+	struct my_master *master = dev_iommu_priv_get(dev);
+	u32 id = master->id;
+
+	return xa_alloc(&table, &id, master, XA_LIMIT(id, id), GFP_KERNEL);
+}
+
 static const struct iommu_domain_ops a = { .attach_dev = breach_attach };
 static const struct iommu_domain_ops b = { .attach_dev = near_attach };
+static const struct iommu_domain_ops one_place = { .attach_dev = near_one_place };

@@ -59,6 +59,7 @@ struct Node {
   std::string_view type_text;  // declarations: the type; casts: the target type
   std::string_view source;     // as written
   std::uint32_t line = 0;
+  std::uint32_t height = 0;  // of the tree below: the parser bounds it, since everybody else walks it by recursion
   std::vector<Node*> kids;
   Node* parent = nullptr;
 
@@ -92,6 +93,13 @@ struct OpsEntry {
   const SourceFile* file = nullptr;
 };
 
+// A table of domain operations, or a part of one, that a macro fills: "= MACRO" or "{ MACRO(f), ...".
+struct MacroTable {
+  std::string_view name;
+  std::string_view macro;
+  std::uint32_t line = 0;
+};
+
 struct SourceFile {
   std::string path;  // relative to the tree
   std::string text;
@@ -99,6 +107,7 @@ struct SourceFile {
   std::deque<Node> nodes;
   std::deque<Function> functions;
   std::vector<OpsEntry> ops;
+  std::vector<MacroTable> macro_tables;
   std::vector<Complaint> complaints;
 };
 

@@ -27,7 +27,9 @@ constexpr std::array<std::string_view, 16> kCore = {"iommu_attach_device",      
                                                     "__iommu_set_group_pasid",    "iommu_attach_device_pasid_handle",
                                                     "iommu_do_attach_device",     "iommu_group_do_attach_device"};
 
-std::string place(const SourceFile& file, std::uint32_t line) { return file.path + ":" + std::to_string(line); }
+std::string place(const SourceFile& file, std::uint32_t line) {
+  return line == 0 ? file.path : file.path + ":" + std::to_string(line);
+}
 
 void gather(const Tree& tree, std::string_view field, std::vector<Root>& roots, std::vector<std::string>& unresolved) {
   for (const OpsEntry* entry : tree.entries(field)) {
@@ -76,11 +78,21 @@ Reached reach(const std::vector<Root>& roots, Analysis& analysis) {
   return reached;
 }
 
-Statistics count(const Tree& tree) {
+std::string driver_of_root(const Root& root) {
+  return driver_of(root.core ? root.function->file->path : root.file->path);
+}
+
+Statistics count(const Tree& tree, const Selection& selection) {
   Statistics statistics;
   statistics.version = tree.version();
-  statistics.files = tree.files().size();
   for (const SourceFile& file : tree.files()) {
+    if (!selection.takes(driver_of(file.path))) continue;
+    ++statistics.files;
+    statistics.cut_files += !file.complaints.empty();
+    for (const MacroTable& table : file.macro_tables)
+      if (!tree.knows_macro(table.macro))
+        statistics.unknown_tables.push_back(place(file, table.line) + ": " + std::string(table.name) + " by " +
+                                            std::string(table.macro));
     for (const Complaint& complaint : file.complaints)
       statistics.not_understood.push_back(place(file, complaint.line) + ": " + complaint.what);
     for (const Function& function : file.functions) {
@@ -109,11 +121,24 @@ std::vector<Root> find_roots(const Tree& tree, std::vector<std::string>& unresol
   return roots;
 }
 
-Judgement judge(const Tree& tree, const ApiTable& apis) {
+bool Selection::takes(std::string_view driver) const {
+  return patterns.empty() || std::any_of(patterns.begin(), patterns.end(),
+                                         [driver](const auto& pattern) { return matches(pattern, driver); });
+}
+
+std::set<std::string> known_drivers(const Tree& tree) {
+  std::set<std::string> names;
+  std::vector<std::string> unresolved;
+  for (const Root& root : find_roots(tree, unresolved)) names.insert(driver_of_root(root));
+  return names;
+}
+
+Judgement judge(const Tree& tree, const ApiTable& apis, const Selection& selection) {
   Judgement judgement;
-  judgement.statistics = count(tree);
+  judgement.statistics = count(tree, selection);
   Statistics& statistics = judgement.statistics;
   judgement.roots = find_roots(tree, statistics.unresolved);
+  std::erase_if(judgement.roots, [&](const Root& root) { return !selection.takes(driver_of_root(root)); });
   Analysis analysis(tree, apis);
   Findings findings;
   std::set<const Function*> callbacks;

@@ -25,11 +25,12 @@ struct Root {
 
 struct Statistics {
   std::string version;
-  std::size_t files = 0, functions = 0, understood = 0;
+  std::size_t files = 0, cut_files = 0, functions = 0, understood = 0;
   std::size_t roots = 0, callbacks = 0, reached = 0, failures = 0;
   std::vector<std::string> not_understood;  // "file:line: what"
   std::vector<std::string> bounded;         // functions whose paths were not all walked
   std::vector<std::string> unresolved;      // ops entries whose function was not found
+  std::vector<std::string> unknown_tables;  // tables of domain operations that an unknown macro fills
   std::set<std::string> unknown_externals;
 };
 
@@ -47,7 +48,14 @@ struct Judgement {
   std::vector<Way> ways;
 };
 
+// Patterns of drivers' names; none means all.
+struct Selection {
+  std::vector<std::string> patterns;
+  bool takes(std::string_view driver) const;
+};
+
 std::vector<Root> find_roots(const Tree& tree, std::vector<std::string>& unresolved);
-Judgement judge(const Tree& tree, const ApiTable& apis);
+std::set<std::string> known_drivers(const Tree& tree);  // those with an attach path
+Judgement judge(const Tree& tree, const ApiTable& apis, const Selection& selection = {});
 
 }  // namespace softiommu::lint

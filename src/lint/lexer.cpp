@@ -137,6 +137,9 @@ class Lexer {
   Lexed out_;
 };
 
+// Deeper ones stay as they are: each is looked at once for every level around it.
+constexpr std::size_t kDeepestConditional = 64;
+
 // One #if .. #endif: where its directives stand.
 struct Conditional {
   std::vector<std::size_t> marks;  // pp_if, pp_else..., pp_endif
@@ -150,7 +153,7 @@ std::vector<Conditional> find_conditionals(const std::vector<Token>& tokens) {
     if (tokens[i].kind == TokenKind::pp_else) open.back().marks.push_back(i);
     if (tokens[i].kind == TokenKind::pp_endif) {
       open.back().marks.push_back(i);
-      found.push_back(std::move(open.back()));
+      if (open.size() <= kDeepestConditional) found.push_back(std::move(open.back()));
       open.pop_back();
     }
   }
@@ -186,6 +189,17 @@ bool excluded(const Token& directive) {
 }  // namespace
 
 Lexed lex(std::string_view source, std::uint32_t first_line) { return Lexer(source, first_line).run(); }
+
+std::vector<std::size_t> match_brackets(const std::vector<Token>& tokens) {
+  std::vector<std::size_t> match(tokens.size(), tokens.empty() ? 0 : tokens.size() - 1), open;
+  for (std::size_t i = 0; i < tokens.size(); ++i) {
+    if (tokens[i].is("(") || tokens[i].is("{") || tokens[i].is("[")) open.push_back(i);
+    if (open.empty() || !(tokens[i].is(")") || tokens[i].is("}") || tokens[i].is("]"))) continue;
+    match[open.back()] = i;
+    open.pop_back();
+  }
+  return match;
+}
 
 std::vector<Token> settle_conditionals(const std::vector<Token>& tokens) {
   std::vector<bool> drop(tokens.size(), false);

@@ -55,6 +55,9 @@ struct Lexed {
 // Views point into `source`, which must outlive the result.
 Lexed lex(std::string_view source, std::uint32_t first_line = 1);
 
+// For each opening bracket the token that closes it; for an unclosed one, and every other token, the last token.
+std::vector<std::size_t> match_brackets(const std::vector<Token>& tokens);
+
 // Keeps a conditional where each branch is whole statements; elsewhere only its first branch that is not `#if 0`.
 std::vector<Token> settle_conditionals(const std::vector<Token>& tokens);
 

@@ -61,6 +61,8 @@ Node* Parser::expression() {
 }
 
 Node* Parser::assignment() {
+  const Level level(depth_);
+  if (level.exceeded()) return too_deep();
   const std::size_t first = position_;
   Node* left = ternary();
   if (failed_ || peek().kind != TokenKind::punctuator) return left;
@@ -72,14 +74,17 @@ Node* Parser::assignment() {
 }
 
 Node* Parser::ternary() {
+  const Level level(depth_);
+  if (level.exceeded()) return too_deep();
   const std::size_t first = position_;
   Node* condition = binary(1);
   if (failed_ || !at("?")) return condition;
   Node* node = make(Kind::ternary, position_++, "?");
   adopt(node, condition);
-  Node* then = at(":") ? nullptr : expression();
-  node->kids.push_back(then);
-  if (then != nullptr) then->parent = node;
+  if (at(":"))
+    node->kids.push_back(nullptr);
+  else
+    adopt(node, expression());
   expect(":");
   adopt(node, ternary());
   return finish(node, first);
@@ -98,6 +103,8 @@ Node* Parser::binary(int precedence) {
 }
 
 Node* Parser::unary() {
+  const Level level(depth_);
+  if (level.exceeded()) return too_deep();
   const std::size_t first = position_;
   static constexpr std::array<std::string_view, 9> kPrefix = {"!", "~", "-", "+", "*", "&", "++", "--", "&&"};
   if (peek().kind == TokenKind::punctuator && std::find(kPrefix.begin(), kPrefix.end(), peek().text) != kPrefix.end()) {
@@ -239,6 +246,7 @@ Node* Parser::argument() {
   if (!type && !at(",") && !at(")")) {
     Node* node = at("{") ? initialiser() : assignment();
     if (!failed_ && (at(",") || at(")"))) return node;
+    if (too_deep_) return node;
     failed_ = false;
     position_ = first;
   }
@@ -247,6 +255,8 @@ Node* Parser::argument() {
 }
 
 Node* Parser::initialiser() {
+  const Level level(depth_);
+  if (level.exceeded()) return too_deep();
   const std::size_t first = position_;
   Node* list = make(Kind::init_list, position_++);
   while (!ended() && !at("}") && !failed_) {
@@ -267,6 +277,7 @@ Node* Parser::initialiser() {
     if (!accept(",")) break;
   }
   if (failed_ || !at("}")) {  // designated by macros: kept as text
+    if (too_deep_) return list;
     failed_ = false;
     position_ = matching(first);
   }

@@ -27,7 +27,8 @@ bool is_attribute(std::string_view word) {
 
 class FileReader {
  public:
-  FileReader(SourceFile& file, std::vector<Token> tokens) : file_(file), tokens_(std::move(tokens)) {}
+  FileReader(SourceFile& file, std::vector<Token> tokens)
+      : file_(file), tokens_(std::move(tokens)), match_(match_brackets(tokens_)) {}
 
   void run() {
     std::size_t i = 0, declaration = 0;
@@ -44,6 +45,8 @@ class FileReader {
       }
     }
     ops(tokens_);
+    for (std::size_t at = 0; at + 3 < tokens_.size(); ++at)
+      if (tokens_[at].is("iommu_domain_ops") && tokens_[at + 1].identifier()) macro_table(at + 1);
   }
 
   void ops(const std::vector<Token>& tokens, std::string_view macro = {}) {
@@ -65,19 +68,34 @@ class FileReader {
   }
 
  private:
-  std::size_t closing(std::size_t open) const {
-    int depth = 0;
-    for (std::size_t i = open; i < tokens_.size(); ++i) {
-      if (tokens_[i].is("(") || tokens_[i].is("{") || tokens_[i].is("[")) ++depth;
-      if (tokens_[i].is(")") || tokens_[i].is("}") || tokens_[i].is("]")) --depth;
-      if (depth <= 0) return i;
+  std::size_t closing(std::size_t open) {
+    const std::size_t close = match_[open];
+    if (tokens_[close].kind == TokenKind::end && !cut_) {
+      file_.complaints.push_back({tokens_[open].line, "a bracket does not close: the rest of the file is not read"});
+      cut_ = true;
     }
-    file_.complaints.push_back({tokens_[open].line, "a bracket does not close"});
-    return tokens_.size() - 1;
+    return close;
+  }
+
+  // "name = MACRO" and elements of "name = { ... }" that are a word without a field.
+  void macro_table(std::size_t name) {
+    std::size_t i = name + 1;
+    if (tokens_[i].is("[")) i = match_[i] + 1;
+    if (i + 1 >= tokens_.size() || !tokens_[i].is("=")) return;
+    ++i;
+    if (tokens_[i].identifier() && !tokens_[i].is("NULL"))
+      file_.macro_tables.push_back({tokens_[name].text, tokens_[i].text, tokens_[i].line});
+    if (!tokens_[i].is("{")) return;
+    for (std::size_t at = i + 1; at < match_[i]; ++at) {
+      const bool element = tokens_[at - 1].is("{") || tokens_[at - 1].is(",");
+      if (element && tokens_[at].identifier())
+        file_.macro_tables.push_back({tokens_[name].text, tokens_[at].text, tokens_[at].line});
+      if (tokens_[at].is("(") || tokens_[at].is("[")) at = match_[at];
+    }
   }
 
   // The parameter list of the function whose body starts at `open`, or 0.
-  std::size_t parameter_list(std::size_t first, std::size_t open) const {
+  std::size_t parameter_list(std::size_t first, std::size_t open) {
     std::size_t list = 0;
     for (std::size_t i = first; i < open; ++i) {
       if (tokens_[i].is("=")) return 0;
@@ -99,10 +117,11 @@ class FileReader {
     for (std::size_t i = first; i < list; ++i) function.is_static |= tokens_[i].is("static");
     parameters(function, list);
     std::size_t next = open;
-    function.body = Parser(file_, tokens_).body(open, next, function.complaints);
-    next = closing(open) + 1;
-    function.last_line = tokens_[next - 1].line;
-    return next;
+    function.body = Parser(file_, tokens_, match_).body(open, next, function.complaints);
+    const std::size_t close = closing(open);
+    if (tokens_[close].kind == TokenKind::end) function.complaints.push_back({function.line, "its body does not end"});
+    function.last_line = tokens_[close].line;
+    return close + 1;
   }
 
   void parameters(Function& function, std::size_t list) {
@@ -125,6 +144,8 @@ class FileReader {
 
   SourceFile& file_;
   std::vector<Token> tokens_;
+  std::vector<std::size_t> match_;
+  bool cut_ = false;  // the rest of the file stands in a bracket that does not close
 };
 
 }  // namespace

@@ -8,6 +8,7 @@
 namespace softiommu::lint {
 namespace {
 
+constexpr std::uint32_t kHighest = 256;  // some twenty levels are the most that drivers have
 constexpr std::size_t kMostKinds = 16;
 constexpr std::array<std::string_view, kMostKinds> kNotTypes = {
     "return", "goto", "else", "case",   "default", "break", "continue", "if",
@@ -39,17 +40,13 @@ Node* Parser::finish(Node* node, std::size_t first) {
 void Parser::adopt(Node* parent, Node* child) {
   parent->kids.push_back(child);
   child->parent = parent;
+  parent->height = std::max(parent->height, child->height + 1);
+  if (parent->height > kHighest) failed_ = too_deep_ = true;
 }
 
-std::size_t Parser::matching(std::size_t open) const {
-  int depth = 0;
-  for (std::size_t i = open; i < tokens_.size(); ++i) {
-    const Token& token = tokens_[i];
-    if (token.is("(") || token.is("{") || token.is("[")) ++depth;
-    if (token.is(")") || token.is("}") || token.is("]")) --depth;
-    if (depth == 0) return i;
-  }
-  return tokens_.size() - 1;
+Node* Parser::too_deep() {
+  failed_ = too_deep_ = true;
+  return make(Kind::opaque, position_);
 }
 
 // To the next `one` or `other` that is not inside brackets.
@@ -81,8 +78,8 @@ Node* Parser::statement_or_recover() {
   const std::size_t first = position_;
   Node* node = statement();
   if (!failed_) return node;
-  complaints_->push_back({tokens_[first].line, "statement not understood"});
-  failed_ = false;
+  complaints_->push_back({tokens_[first].line, too_deep_ ? "nested too deeply" : "statement not understood"});
+  failed_ = too_deep_ = false;
   position_ = first;
   skip_to(";", "}");
   accept(";");
@@ -91,6 +88,8 @@ Node* Parser::statement_or_recover() {
 }
 
 Node* Parser::statement() {
+  const Level level(depth_);
+  if (level.exceeded()) return too_deep();
   const std::size_t first = position_;
   if (at("{")) return block();
   if (accept(";")) return finish(make(Kind::empty, first), first);

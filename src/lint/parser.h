@@ -3,6 +3,7 @@
 // followed by a statement is a loop, a type is whatever stands where only a type can stand.
 #pragma once
 
+#include <algorithm>
 #include <string_view>
 #include <vector>
 
@@ -12,7 +13,9 @@ namespace softiommu::lint {
 
 class Parser {
  public:
-  Parser(SourceFile& file, const std::vector<Token>& tokens) : file_(file), tokens_(tokens) {}
+  // `match` is match_brackets(tokens).
+  Parser(SourceFile& file, const std::vector<Token>& tokens, const std::vector<std::size_t>& match)
+      : file_(file), tokens_(tokens), match_(match) {}
 
   // The body that starts at token `open` ("{"). Returns the block; `next` is the token behind it.
   Node* body(std::size_t open, std::size_t& next, std::vector<Complaint>& complaints);
@@ -39,7 +42,8 @@ class Parser {
   }
   Node* finish(Node* node, std::size_t first);
   void adopt(Node* parent, Node* child);
-  std::size_t matching(std::size_t open) const;  // the token that closes `open`
+  std::size_t matching(std::size_t open) const { return match_[std::min(open, match_.size() - 1)]; }
+  Node* too_deep();
   void skip_to(std::string_view one, std::string_view other);
 
   // statements
@@ -75,9 +79,26 @@ class Parser {
 
   SourceFile& file_;
   const std::vector<Token>& tokens_;
+  const std::vector<std::size_t>& match_;
   std::size_t position_ = 0;
+  std::size_t depth_ = 0;  // of the parser's own recursion
   bool failed_ = false;
+  bool too_deep_ = false;
   std::vector<Complaint>* complaints_ = nullptr;
+};
+
+// Counts one level of the parser's recursion.
+class Level {
+ public:
+  explicit Level(std::size_t& depth) : depth_(depth) { ++depth_; }
+  ~Level() { --depth_; }
+  Level(const Level&) = delete;
+  Level& operator=(const Level&) = delete;
+  bool exceeded() const { return depth_ > kDeepest; }
+
+ private:
+  static constexpr std::size_t kDeepest = 1000;
+  std::size_t& depth_;
 };
 
 // Does this word begin a type by itself?

@@ -20,11 +20,9 @@ std::string summary_text(const Statistics& statistics, std::size_t findings);
 
 std::string explain(const Rule& rule);
 
-// A baseline is the fingerprints of known findings, one a line.
-std::set<std::string> read_baseline(std::string_view text);
+// A baseline is a first line that says so, then the fingerprints of known findings, one a line. False, with the reason
+// in `why`, for any other text.
+bool read_baseline(std::string_view text, std::set<std::string>& known, std::string& why);
 std::string write_baseline(const Judgement& judgement);
-
-// Does `name` match a shell pattern of * and ?.
-bool matches(std::string_view pattern, std::string_view name);
 
 }  // namespace softiommu::lint

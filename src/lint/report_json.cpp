@@ -86,6 +86,8 @@ std::string report_json(const Judgement& judgement) {
                       {"failures", statistics.failures},
                       {"not_understood", statistics.not_understood},
                       {"unresolved", statistics.unresolved},
+                      {"cut_files", statistics.cut_files},
+                      {"unknown_tables", statistics.unknown_tables},
                       {"bounded", statistics.bounded},
                       {"unknown_externals", statistics.unknown_externals}}}};
   return out.dump(1) + "\n";

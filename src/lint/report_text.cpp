@@ -9,6 +9,8 @@ namespace softiommu::lint {
 namespace {
 
 constexpr std::size_t kMostExternals = 12;
+constexpr std::size_t kMostRows = 40;  // a broken file has thousands; JSON has them all
+constexpr std::string_view kBaseline = "# Known findings of softiommu lint";
 
 std::string path_text(const Finding& finding) {
   std::string out;
@@ -33,7 +35,8 @@ std::string one(const Finding& finding) {
 void list(std::string& out, std::string_view title, const std::vector<std::string>& rows) {
   if (rows.empty()) return;
   out += fmt::format("{}:\n", title);
-  for (const std::string& row : rows) out += fmt::format("  {}\n", row);
+  for (std::size_t i = 0; i < rows.size() && i < kMostRows; ++i) out += fmt::format("  {}\n", rows[i]);
+  if (rows.size() > kMostRows) out += fmt::format("  ... and {} more\n", rows.size() - kMostRows);
 }
 
 }  // namespace
@@ -45,15 +48,17 @@ std::string report_text(const Judgement& judgement) {
 }
 
 std::string summary_text(const Statistics& statistics, std::size_t findings) {
-  std::string out = fmt::format(
-      "Linux {}: {} findings. {} files, {} functions: {} understood, {} not wholly. {} attach callbacks in {} tables "
-      "and core "
-      "paths, {} functions reached, {} ways to fail.\n",
-      statistics.version, findings, statistics.files, statistics.functions, statistics.understood,
-      statistics.functions - statistics.understood, statistics.callbacks, statistics.roots, statistics.reached,
-      statistics.failures);
+  std::string out = fmt::format("Linux {}: {} findings. {} files", statistics.version, findings, statistics.files);
+  if (statistics.cut_files > 0) out += fmt::format(" ({} not read, or not wholly)", statistics.cut_files);
+  out += fmt::format(
+      ", {} functions: {} understood, {} not wholly. {} attach callbacks in {} tables and core paths, {} functions "
+      "reached, {} ways to fail.\n",
+      statistics.functions, statistics.understood, statistics.functions - statistics.understood, statistics.callbacks,
+      statistics.roots, statistics.reached, statistics.failures);
   list(out, "not understood", statistics.not_understood);
   list(out, "callbacks whose function was not found", statistics.unresolved);
+  list(out, "tables of domain operations that macros from elsewhere fill, in part or whole (their callbacks are not seen)",
+       statistics.unknown_tables);
   list(out, "functions with more paths than were walked", statistics.bounded);
   if (!statistics.unknown_externals.empty()) {
     out += fmt::format("{} external functions are not in the table:", statistics.unknown_externals.size());
@@ -117,27 +122,29 @@ std::string report_markdown(const Judgement& judgement) {
   return out;
 }
 
-std::set<std::string> read_baseline(std::string_view text) {
-  std::set<std::string> known;
-  while (!text.empty()) {
+bool read_baseline(std::string_view text, std::set<std::string>& known, std::string& why) {
+  if (!text.starts_with(kBaseline)) {
+    why = "is not a baseline: its first line is not \"" + std::string(kBaseline) + "...\"";
+    return false;
+  }
+  for (std::size_t number = 1; !text.empty(); ++number) {
     const std::size_t end = text.find('\n');
     const std::string_view line = text.substr(0, end);
-    if (!line.empty() && line[0] != '#') known.emplace(line);
     text.remove_prefix(end == std::string_view::npos ? text.size() : end + 1);
+    if (line.empty() || line[0] == '#') continue;
+    if (find_rule(line.substr(0, line.find('|'))) == nullptr) {
+      why = "line " + std::to_string(number) + " does not begin with a rule";
+      return false;
+    }
+    known.emplace(line);
   }
-  return known;
+  return true;
 }
 
 std::string write_baseline(const Judgement& judgement) {
-  std::string out = "# Known findings of softiommu lint, one a line: rule|file|function|place\n";
+  std::string out = std::string(kBaseline) + ", one a line: rule|file|function|place\n";
   for (const Finding& finding : judgement.findings) out += finding.fingerprint + '\n';
   return out;
-}
-
-bool matches(std::string_view pattern, std::string_view name) {
-  if (pattern.empty()) return name.empty();
-  if (pattern[0] == '*') return matches(pattern.substr(1), name) || (!name.empty() && matches(pattern, name.substr(1)));
-  return !name.empty() && (pattern[0] == '?' || pattern[0] == name[0]) && matches(pattern.substr(1), name.substr(1));
 }
 
 }  // namespace softiommu::lint

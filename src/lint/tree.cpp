@@ -12,16 +12,19 @@ namespace {
 
 namespace fs = std::filesystem;
 
-std::string contents(const fs::path& path) {
+bool read(const fs::path& path, std::string& text) {
   std::ifstream in(path, std::ios::binary);
+  if (!in) return false;
   std::ostringstream out;
   out << in.rdbuf();
-  return std::move(out).str();
+  text = std::move(out).str();
+  return !in.bad();
 }
 
 std::string_view folder(std::string_view path) { return path.substr(0, path.rfind('/') + 1); }
 
-std::string version_of(const std::string& makefile) {
+std::string version_of(std::string makefile) {
+  makefile.insert(0, "\n");
   std::string version;
   for (const char* key : {"\nVERSION = ", "\nPATCHLEVEL = ", "\nSUBLEVEL = "}) {
     const std::size_t at = makefile.find(key);
@@ -35,20 +38,33 @@ std::string version_of(const std::string& makefile) {
 
 std::size_t body_lines(const Function& function) { return function.last_line - function.line; }
 
+// What was given instead of a tree, in words.
+std::string not_a_tree(const fs::path& given) {
+  std::error_code error;
+  const std::string name = given.string();
+  if (!fs::exists(given, error)) return name + ": there is no such folder";
+  if (!fs::is_directory(given, error)) return name + " is a file; the folder of a Linux source tree is needed";
+  const fs::path whole = fs::weakly_canonical(given, error);
+  for (fs::path above = whole.parent_path(); above != above.root_path(); above = above.parent_path())
+    if (fs::is_directory(above / "drivers/iommu", error))
+      return name + " is a part of a source tree; give the tree itself: " + above.string();
+  return name + ": no drivers/iommu: not a Linux source tree";
+}
+
 }  // namespace
 
 bool Tree::load(const std::string& root, std::string& why) {
   const fs::path base(root);
   std::error_code error;
   if (!fs::is_directory(base / "drivers/iommu", error)) {
-    why = root + ": no drivers/iommu: not a Linux source tree";
+    why = not_a_tree(base);
     return false;
   }
-  version_ = version_of(contents(base / "Makefile"));
+  if (std::string makefile; read(base / "Makefile", makefile)) version_ = version_of(std::move(makefile));
   add_folder(root, "drivers/iommu", "");
   std::vector<std::string> architectures;
-  for (const auto& entry : fs::directory_iterator(base / "arch", error))
-    if (entry.is_directory()) architectures.push_back(entry.path().filename());
+  for (fs::directory_iterator entry(base / "arch", error), end; !error && entry != end; entry.increment(error))
+    if (entry->is_directory(error)) architectures.push_back(entry->path().filename());
   std::sort(architectures.begin(), architectures.end());
   for (const std::string& name : architectures) {
     add_folder(root, "arch/" + name + "/pci", "");
@@ -58,17 +74,30 @@ bool Tree::load(const std::string& root, std::string& why) {
   return true;
 }
 
+void Tree::add_unread(std::string path, std::string why) {
+  SourceFile& file = files_.emplace_back();
+  file.path = std::move(path);
+  file.complaints.push_back({0, "cannot be read (" + std::move(why) + ")"});
+}
+
 void Tree::add_folder(const std::string& root, const std::string& below, std::string_view must_hold) {
   std::error_code error;
   std::vector<fs::path> paths;
-  for (const auto& entry : fs::recursive_directory_iterator(fs::path(root) / below, error))
-    if (entry.is_regular_file() && (entry.path().extension() == ".c" || entry.path().extension() == ".h"))
-      paths.push_back(entry.path());
+  const fs::path top = fs::path(root) / below;
+  if (!fs::is_directory(top, error)) return;
+  for (fs::recursive_directory_iterator entry(top, error), end; !error && entry != end; entry.increment(error))
+    if (entry->path().extension() == ".c" || entry->path().extension() == ".h") paths.push_back(entry->path());
+  if (error) add_unread(below, error.message());
   std::sort(paths.begin(), paths.end());
   for (const fs::path& path : paths) {
-    std::string text = contents(path);
-    if (text.find(must_hold) == std::string::npos) continue;
-    add(fs::relative(path, root).generic_string(), std::move(text));
+    std::string text, name = path.lexically_relative(root).generic_string();
+    if (!fs::is_regular_file(path, error)) {
+      add_unread(std::move(name), error ? error.message() : "not a file");
+    } else if (!read(path, text)) {
+      add_unread(std::move(name), "no permission");
+    } else if (text.find(must_hold) != std::string::npos) {
+      add(std::move(name), std::move(text));
+    }
   }
 }
 
@@ -82,7 +111,9 @@ void Tree::add(std::string path, std::string text) {
 void Tree::index() {
   by_name_.clear();
   by_field_.clear();
+  macros_.clear();
   for (const SourceFile& file : files_) {
+    for (const Macro& macro : file.macros) macros_.insert(macro.name);
     for (const Function& function : file.functions) by_name_[function.name].push_back(&function);
     for (const OpsEntry& entry : file.ops) by_field_[entry.field].push_back(&entry);
   }
@@ -147,6 +178,25 @@ std::string driver_of(std::string_view path) {
   for (std::string_view piece : {"-iommu", "_iommu", "_domain"})
     if (const std::size_t at = stem.find(piece); at != std::string::npos) stem.erase(at, piece.size());
   return stem;
+}
+
+bool matches(std::string_view pattern, std::string_view name) {
+  std::size_t p = 0, n = 0, star = std::string_view::npos, retry = 0;
+  while (n < name.size()) {
+    if (p < pattern.size() && pattern[p] == '*') {
+      star = p++;
+      retry = n;
+    } else if (p < pattern.size() && (pattern[p] == '?' || pattern[p] == name[n])) {
+      ++p, ++n;
+    } else if (star != std::string_view::npos) {
+      p = star + 1;
+      n = ++retry;
+    } else {
+      return false;
+    }
+  }
+  while (p < pattern.size() && pattern[p] == '*') ++p;
+  return p == pattern.size();
 }
 
 }  // namespace softiommu::lint

@@ -8,6 +8,7 @@
 #include <string>
 #include <string_view>
 #include <unordered_map>
+#include <unordered_set>
 #include <vector>
 
 #include "lint/ast.h"
@@ -22,6 +23,7 @@ class Tree {
   // For tests and samples: one file given as text.
   void add(std::string path, std::string text);
   void index();
+  bool knows_macro(std::string_view name) const { return macros_.contains(name); }
 
   // The definition that a call by name in `from` means: same file, same folder, then anywhere.
   const Function* resolve(std::string_view name, const SourceFile* from) const;
@@ -34,14 +36,18 @@ class Tree {
 
  private:
   void add_folder(const std::string& root, const std::string& folder, std::string_view must_hold);
+  void add_unread(std::string path, std::string why);
 
   std::deque<SourceFile> files_;
   std::unordered_map<std::string_view, std::vector<const Function*>> by_name_;
   std::unordered_map<std::string_view, std::vector<const OpsEntry*>> by_field_;
+  std::unordered_set<std::string_view> macros_;
   std::string version_ = "unknown";
 };
 
 // "drivers/iommu/arm/arm-smmu-v3/x.c" is "arm-smmu-v3".
 std::string driver_of(std::string_view path);
+// Does `name` match a shell pattern of * and ?.
+bool matches(std::string_view pattern, std::string_view name);
 
 }  // namespace softiommu::lint

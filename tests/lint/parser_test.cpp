@@ -68,6 +68,44 @@ TEST(Parser, SurvivesTextThatIsNoC) {
     parsed(text);
 }
 
+std::string repeated(std::string_view text, int times) {
+  std::string out;
+  for (int i = 0; i < times; ++i) out += text;
+  return out;
+}
+
+// What opens a level, and what stands inside; levels are not closed again in the last two.
+class Deep : public testing::TestWithParam<std::pair<std::string_view, std::string_view>> {};
+
+TEST_P(Deep, NestingIsComplainedAboutAndTheRestIsRead) {
+  const auto [open, close] = GetParam();
+  constexpr int kLevels = 100'000;
+  const SourceFile file = parsed("int f(void)\n{\n\tx = 0;\n" + repeated(open, kLevels) + "x" +
+                                 repeated(close, kLevels) + ";\n}\nint g(void)\n{\n\treturn 0;\n}\n");
+  ASSERT_FALSE(file.functions.empty());
+  const auto& complaints = file.functions[0].complaints;
+  ASSERT_FALSE(complaints.empty());
+  EXPECT_EQ(complaints[0].what, "nested too deeply");
+  if (!close.empty() || open.find_first_of("({[") == std::string_view::npos) {
+    EXPECT_EQ(file.functions.back().name, "g");
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Levels, Deep,
+                         testing::Values(std::pair{"{", "}"}, std::pair{"(", ")"}, std::pair{"f(", ")"},
+                                         std::pair{"a[", "]"}, std::pair{"!", ""}, std::pair{"a + ", ""},
+                                         std::pair{"a = ", ""}, std::pair{"a.", ""}, std::pair{"a ? b : ", ""},
+                                         std::pair{"a ? ", " : b"}, std::pair{"if (a) b; else ", ""},
+                                         std::pair{"if (a) ", ""}, std::pair{"do ", "; while (1)"},
+                                         std::pair{"for (;;) ", ""}, std::pair{"a = {", "}"}, std::pair{"({", ";})"},
+                                         std::pair{"(", ""}, std::pair{"{", ""}));
+
+TEST(Parser, ReadsConditionalsNestedAHundredThousandTimes) {
+  const SourceFile file =
+      parsed("int f(void)\n{\n" + repeated("#if A\n", 100'000) + "a();\n" + repeated("#endif\n", 100'000) + "}\n");
+  EXPECT_EQ(file.functions.size(), 1U);
+}
+
 TEST(Parser, FindsOpsInMacrosAndAssignments) {
   const SourceFile file =
       parsed("#define OPS \\\n\t.attach_dev = one, \\\n\t.x = 2\nvoid f(void) { ops->attach_dev = &two; }");

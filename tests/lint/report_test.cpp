@@ -45,10 +45,21 @@ TEST_F(Report, SarifHasARuleForEachResultAndItsPath) {
 TEST_F(Report, HtmlEscapesConditions) { EXPECT_THAT(report_html(judgement_), HasSubstr("mine-&gt;dev")); }
 
 TEST_F(Report, BaselineHidesWhatItKnowsWhenLinesMove) {
-  const std::set<std::string> known = read_baseline(write_baseline(judgement_));
+  std::set<std::string> known;
+  std::string why;
+  ASSERT_TRUE(read_baseline(write_baseline(judgement_), known, why)) << why;
   const Judgement moved = judge_text("\n\n\n" + read_sample("incompatible_wrong_code.c"));
   ASSERT_EQ(moved.findings.size(), 4U);
   for (const Finding& finding : moved.findings) EXPECT_TRUE(known.contains(finding.fingerprint));
+}
+
+TEST(Baselines, AreRefusedWhenTheyAreSomethingElse) {
+  std::set<std::string> known;
+  std::string why;
+  EXPECT_FALSE(read_baseline("int main(void) { return 0; }\n", known, why));
+  EXPECT_FALSE(read_baseline("", known, why));
+  EXPECT_FALSE(read_baseline("# Known findings of softiommu lint\nno-such-rule|a.c|f|x\n", known, why));
+  EXPECT_THAT(why, HasSubstr("line 2"));
 }
 
 TEST(Rules, AreExplainedWithTheirSource) {
@@ -62,12 +73,16 @@ TEST(Patterns, MatchLikeAShell) {
   EXPECT_TRUE(matches("arm-smmu*", "arm-smmu-v3"));
   EXPECT_TRUE(matches("?mu", "smu"));
   EXPECT_FALSE(matches("intel", "intel2"));
+  EXPECT_FALSE(matches("*a*a*a*a*a*a*a*a*a*a*b", std::string(200, 'a')));
+  EXPECT_TRUE(matches("", ""));
 }
 
 TEST(Trees, WithoutIommuDriversAreRefusedWithAReason) {
   Tree tree;
   std::string why;
   EXPECT_FALSE(tree.load("/nonexistent", why));
+  EXPECT_THAT(why, HasSubstr("there is no such folder"));
+  EXPECT_FALSE(tree.load("/proc/self", why));
   EXPECT_THAT(why, HasSubstr("not a Linux source tree"));
 }
 
@@ -76,6 +91,34 @@ TEST(Summary, CountsWhatWasNotUnderstood) {
   EXPECT_EQ(judgement.statistics.understood, 1U);
   EXPECT_THAT(summary_text(judgement.statistics, 0),
               HasSubstr("drivers/iommu/sample-iommu.c:1: statement not understood in f"));
+}
+
+TEST(Summary, ShowsTheFirstOfManyComplaintsAndCountsTheRest) {
+  std::string junk = "int f(void)\n{\n";
+  for (int i = 0; i < 1000; ++i) junk += "a = ? ;\n";
+  const std::string text = summary_text(judge_text(junk + "}\n").statistics, 0);
+  EXPECT_THAT(text, HasSubstr("... and 960 more"));
+  EXPECT_LT(text.size(), 5000U);
+}
+
+TEST(Summary, CountsFilesThatWereCut) {
+  const Judgement judgement = judge_text("int f(void)\n{\n\treturn 0;\nint g(void)\n{\n\treturn 1;\n}\n");
+  EXPECT_EQ(judgement.statistics.cut_files, 1U);
+  EXPECT_EQ(judgement.statistics.understood, 0U);
+  EXPECT_THAT(summary_text(judgement.statistics, 0), HasSubstr("(1 not read, or not wholly)"));
+  EXPECT_THAT(summary_text(judgement.statistics, 0),
+              HasSubstr("sample-iommu.c:2: a bracket does not close: the rest of the file is not read"));
+}
+
+TEST(Summary, CountsTablesThatUnknownMacrosFill) {
+  const Judgement judgement = judge_text(
+      "#define OPS(f) .attach_dev = f\n"
+      "static const struct iommu_domain_ops known = { OPS(one) };\n"
+      "static const struct iommu_domain_ops part = { ELSEWHERE(two), .free = three };\n"
+      "static const struct iommu_domain_ops whole = ELSEWHERE_TOO;\n"
+      "static const struct iommu_domain_ops fields = { .attach_dev = four };\n");
+  EXPECT_THAT(judgement.statistics.unknown_tables,
+              testing::ElementsAre(HasSubstr(":3: part by ELSEWHERE"), HasSubstr(":4: whole by ELSEWHERE_TOO")));
 }
 
 TEST(Apis, NeedAKindAndASource) {

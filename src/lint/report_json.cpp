@@ -7,6 +7,11 @@
 namespace softiommu::lint {
 namespace {
 
+// Sources may hold bytes that are no UTF-8; they become the replacement character.
+std::string text_of(const nlohmann::json& value) {
+  return value.dump(1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
+}
+
 using nlohmann::json;
 
 json step_json(const Step& step) { return {{"function", step.function}, {"file", step.file}, {"line", step.line}}; }
@@ -90,7 +95,7 @@ std::string report_json(const Judgement& judgement) {
                       {"unknown_tables", statistics.unknown_tables},
                       {"bounded", statistics.bounded},
                       {"unknown_externals", statistics.unknown_externals}}}};
-  return out.dump(1) + "\n";
+  return text_of(out);
 }
 
 std::string report_sarif(const Judgement& judgement) {
@@ -113,7 +118,7 @@ std::string report_sarif(const Judgement& judgement) {
       {"results", results}};
   const json out = {
       {"$schema", "https://json.schemastore.org/sarif-2.1.0.json"}, {"version", "2.1.0"}, {"runs", json::array({run})}};
-  return out.dump(1) + "\n";
+  return text_of(out);
 }
 
 }  // namespace softiommu::lint

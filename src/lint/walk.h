@@ -123,6 +123,7 @@ class Walk {
   Origins origins_;
   Summary summary_;
   std::vector<CallSite> calls_;
+  std::size_t steps_ = 0;
   std::map<const Node*, int> call_ids_;
   std::set<int> fresh_calls_, other_calls_;  // made while a fresh domain is set up, and at other times
   std::vector<States*> breaks_, continues_, cases_;

@@ -74,6 +74,8 @@ Walk::Branches Walk::branch(const Node* condition, const State& state) {
     append(out.yes, std::move(both.yes));
     append(out.no, std::move(both.no));
   }
+  merge(out.yes);
+  merge(out.no);
   return out;
 }
 

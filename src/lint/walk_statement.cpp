@@ -9,6 +9,7 @@ namespace softiommu::lint {
 namespace {
 
 constexpr std::size_t kMostStates = 400;
+constexpr std::size_t kMostSteps = 50'000;  // statements times states; loops in loops double them at each level
 
 void append(States& to, States&& from) {
   to.insert(to.end(), std::make_move_iterator(from.begin()), std::make_move_iterator(from.end()));
@@ -84,6 +85,11 @@ Summary Walk::run() {
 
 States Walk::execute(const Node* node, States in) {
   if (node == nullptr) return in;
+  steps_ += 1 + in.size();
+  if (steps_ > kMostSteps) {
+    summary_.bounded = true;
+    return {};
+  }
   States out;
   switch (node->kind) {
     case Kind::block:

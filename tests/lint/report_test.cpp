@@ -62,6 +62,16 @@ TEST(Baselines, AreRefusedWhenTheyAreSomethingElse) {
   EXPECT_THAT(why, HasSubstr("line 2"));
 }
 
+TEST(Json, TakesSourcesThatAreNoUtf8) {
+  const Judgement judgement = judge_text(
+      "static int attach(struct iommu_domain *domain, struct device *dev)\n{\n"
+      "\tif (domain->unit != unit_of(dev, \"\xa4\"))\n\t\treturn -ENXIO;\n\treturn 0;\n}\n"
+      "static const struct iommu_domain_ops a = { .attach_dev = attach };\n");
+  EXPECT_THAT(report_json(judgement), HasSubstr("\xef\xbf\xbd"));
+  EXPECT_TRUE(nlohmann::json::accept(report_json(judgement)));
+  EXPECT_TRUE(nlohmann::json::accept(report_sarif(judgement)));
+}
+
 TEST(Rules, AreExplainedWithTheirSource) {
   for (const Rule& rule : rules()) {
     EXPECT_GT(rule.explanation.size(), 100U);

@@ -62,6 +62,13 @@ std::vector<std::string> all_samples() {
 INSTANTIATE_TEST_SUITE_P(All, Sample, testing::ValuesIn(all_samples()),
                          [](const auto& test) { return test.param.substr(0, test.param.find('.')); });
 
+TEST(Samples, LoopsInLoopsEnd) {
+  std::string text = "static int attach(struct iommu_domain *domain, struct device *dev)\n{\n";
+  for (int i = 0; i < 100; ++i) text += "while (a) ";
+  text += "b = c;\nreturn (((a ? b : c) ? d : e) ? f : g) ? -EINVAL : 0;\n}\nstruct x y = { .attach_dev = attach };\n";
+  EXPECT_EQ(judge_text(text).statistics.bounded.size(), 1U);
+}
+
 TEST(Samples, HaveOneFileForEachRule) {
   for (const Rule& rule : rules()) {
     std::string name(rule.id);

@@ -11,6 +11,7 @@ namespace softiommu::lint {
 namespace {
 
 constexpr std::size_t kMostClauses = 16;
+constexpr std::size_t kDeepestSetter = 3;
 
 std::vector<Site> chain_of(const Outcome& outcome) {
   std::vector<Site> sites = outcome.path;
@@ -89,6 +90,24 @@ std::vector<const Node*> calls_behind(const Node* exit) {
   return calls;
 }
 
+// Does a way lead out of the loop whose body this is, other than its condition?
+bool leaves_early(const Node* node) {
+  if (node == nullptr) return false;
+  const bool leaves = node->kind == Kind::break_ || node->kind == Kind::goto_ || node->kind == Kind::return_;
+  return leaves || std::any_of(node->kids.begin(), node->kids.end(), leaves_early);
+}
+
+// The conditions that the statement stands under, without the exits before it.
+std::vector<Guard> guards_around(const Node* node) {
+  std::vector<Guard> around = guards_of(node);
+  std::erase_if(around, [node](const Guard& guard) {
+    for (const Node* above = node; above != nullptr; above = above->parent)
+      if (above == guard.condition->parent) return false;
+    return true;
+  });
+  return around;
+}
+
 void find_returns(const Node* node, std::vector<const Node*>& out) {
   if (node == nullptr) return;
   if (node->kind == Kind::return_) out.push_back(node);
@@ -164,13 +183,18 @@ Earlier::Clauses Earlier::split(const Question& question) const {
     return split({frames, condition->kids[1], holds});
   if (condition->kind == Kind::binary && (condition->text == "&&" || condition->text == "||"))
     return split_binary(question);
-  if (!holds)
-    if (Clauses null = split_null(question); !null.empty()) return null;
+  const bool negative =
+      holds && condition->kind == Kind::binary && condition->text == "<" && is_zero(condition->kid(1));
+  if (Clauses failed = negative ? split_failure({frames, condition->kids[0], false}, false)
+                       : !holds ? split_failure(question, true)
+                                : Clauses{};
+      !failed.empty())
+    return failed;
   return {{literal(question)}};
 }
 
-// The function that answers this pointer: "x" of "x = f(y)", or "f(y)" itself.
-const Function* Earlier::pointer_source(const Question& question, const Node*& call) const {
+// The function of the tree that answers this value: "x" of "x = f(y)", or "f(y)" itself.
+const Function* Earlier::source_of(const Question& question, const Node*& call) const {
   const auto& [frames, condition, holds] = question;
   const Function& from = *frames.at(frames.depth_of(condition)).function;
   std::vector<const Node*> given;
@@ -179,28 +203,50 @@ const Function* Earlier::pointer_source(const Question& question, const Node*& c
   if (given.size() != 1 || given[0]->kids[0]->kind != Kind::identifier) return nullptr;
   call = given[0];
   const Function* callee = analysis_.tree().resolve(call->text, from.file);
-  const bool pointer = callee != nullptr && callee->result_type.find('*') != std::string_view::npos;
-  return pointer && accessor_answer(*callee) == nullptr ? callee : nullptr;
+  return callee != nullptr && accessor_answer(*callee) == nullptr ? callee : nullptr;
 }
 
-// NULL from a function of the tree is the conditions under which it answers NULL.
-Earlier::Clauses Earlier::split_null(const Question& question) const {
+// NULL or a negative answer from a function of the tree is the conditions under which it gives that answer.
+Earlier::Clauses Earlier::split_failure(const Question& question, bool pointer) const {
   const auto& [frames, condition, holds] = question;
   const Node* call = nullptr;
-  const Function* callee = pointer_source(question, call);
-  if (callee == nullptr) return {};
+  const Function* callee = source_of(question, call);
+  if (callee == nullptr || pointer != (callee->result_type.find('*') != std::string_view::npos)) return {};
   const std::size_t depth = frames.depth_of(condition);
   std::vector<const Node*> returns;
   find_returns(callee->body, returns);
   Clauses out;
   for (const Node* answer : returns) {
     const Node* value = answer->kid(0);
-    if (value != nullptr && value->kind == Kind::unary && value->text == "&") continue;
-    if (!is_zero(value)) return {};
+    if (value == nullptr || (pointer && value->kind == Kind::unary && value->text == "&")) continue;
+    const bool count =
+        value->kind == Kind::number || (value->kind == Kind::identifier && !named_like_code(value->text));
+    if (!pointer && count) continue;
+    if (pointer ? !is_zero(value) : value->kind != Kind::unary) return {};
     const Frames inside = frames.through(depth, {frames.at(depth).function, call}, {callee, answer});
-    for (Clause& clause : all_of(inside, guards_of(answer))) out.push_back(std::move(clause));
+    Clauses ways = all_of(inside, guards_of(answer));
+    enter_loops(inside, answer, ways);
+    for (Clause& clause : ways) out.push_back(std::move(clause));
   }
   return out;
+}
+
+// A loop is inside only what its condition let in: "for (x = a; x > b; ...)" began with a > b.
+void Earlier::enter_loops(const Frames& frames, const Node* node, Clauses& ways) const {
+  for (const Node *child = node, *loop = node->parent; loop != nullptr; child = loop, loop = loop->parent) {
+    const bool counted = loop->kind == Kind::loop && loop->text == "for" && loop->kids.size() == 4;
+    if (!counted || child != loop->kids[3] || loop->kids[0]->kids.empty()) continue;
+    const Node* start = loop->kids[0];
+    const bool declares = start->kind == Kind::declaration;
+    if (!declares && !(start->kind == Kind::assign && start->text == "=" && start->kids.size() == 2)) continue;
+    Earlier entry(analysis_, outcome_);
+    entry.window_ = window_;
+    entry.window_.variable = declares ? start->text : start->kids[0]->text;
+    entry.window_.start = start->kids.back();
+    const Clauses at_start = entry.split({frames, loop->kids[1], true});
+    if (at_start.size() != 1) continue;
+    for (Clause& way : ways) way.insert(at_start[0].begin(), at_start[0].end());
+  }
 }
 
 // All guards together; nothing when one of them is no question or there are too many ways.
@@ -236,27 +282,52 @@ Earlier::Clause Earlier::facts() const {
   return known;
 }
 
-void Earlier::strike(const Clauses& earlier) {
+// The ways in which the innermost condition can hold.
+Earlier::Clauses Earlier::ways() const {
   const Guard& innermost = outcome_.guards.front();
-  const Clauses ways = split({frames_, innermost.condition, innermost.holds});
-  struck_.resize(ways.size());
+  return split({frames_, innermost.condition, innermost.holds});
+}
+
+void Earlier::strike(const Clauses& earlier) {
+  const Clauses possible = ways();
+  struck_.resize(possible.size());
   const Clause known = facts();
-  for (std::size_t i = 0; i < ways.size(); ++i)
+  for (std::size_t i = 0; i < possible.size(); ++i)
     for (const Clause& clause : earlier) {
       if (struck_[i] || clause.empty()) continue;
       struck_[i] = std::all_of(clause.begin(), clause.end(), [&](const std::string& literal) {
-        return known.contains(literal) || ways[i].contains(literal);
+        return known.contains(literal) || possible[i].contains(literal);
       });
     }
 }
 
-// A call before the place whose failure ends the path: each of its own literal failures did not happen.
-void Earlier::ask_callee(const Node* call, std::size_t depth) {
+// "set_x(object, field, ..." on the path, and "!get_x(object, field)" behind it.
+void Earlier::strike_getter(const std::string& setter) {
+  const Clauses possible = ways();
+  struck_.resize(possible.size());
+  for (std::size_t i = 0; i < possible.size(); ++i)
+    for (const std::string& literal : possible[i]) {
+      if (!literal.starts_with("!get") || !literal.ends_with(')')) continue;
+      const std::string wanted = "set" + literal.substr(4, literal.size() - 5) + ", ";
+      if (setter.starts_with(wanted)) struck_[i] = true;
+    }
+}
+
+void Earlier::ask_setters(const Frames& frames, const Node* node, std::size_t depth) {
+  if (node == nullptr || depth > kDeepestSetter) return;
+  if (node->kind == Kind::call && node->kids[0]->kind == Kind::identifier) {
+    const Function& from = *frames.at(frames.size() - 1).function;
+    if (node->text.starts_with("set")) strike_getter(frames.canonical(node, frames.size() - 1, window_));
+    if (const Function* callee = analysis_.tree().resolve(node->text, from.file))
+      ask_setters(frames.through(frames.size() - 1, {&from, node}, {callee, callee->body}), callee->body, depth + 1);
+  }
+  for (const Node* kid : node->kids) ask_setters(frames, kid, depth);
+}
+
+// Each literal failure of the callee did not happen.
+void Earlier::ask_failures(const Node* call, const Function& callee, std::size_t depth) {
   const Function& from = *frames_.at(depth).function;
-  const Function* callee =
-      call->kids[0]->kind == Kind::identifier ? analysis_.tree().resolve(call->text, from.file) : nullptr;
-  if (callee == nullptr) return;
-  for (const Outcome& below : analysis_.of(*callee).failures) {
+  for (const Outcome& below : analysis_.of(callee).failures) {
     if (below.source != Source::literal || below.guards.empty()) continue;
     std::vector<Site> sites;
     for (std::size_t above = 0; above < depth; ++above) sites.push_back(frames_.at(above));
@@ -270,6 +341,28 @@ void Earlier::ask_callee(const Node* call, std::size_t depth) {
         if (!fails_at(exit)) needed.push_back({exit->kids[0], false});
     strike(all_of(chain, needed));
   }
+}
+
+// "while (a) ..." in the callee, passed by every success: a does not hold behind it.
+void Earlier::ask_loops(const Node* call, const Function& callee, std::size_t depth) {
+  for (const Node* loop : callee.body->kids) {
+    if (loop->kind != Kind::loop || loop->text != "while" || leaves_early(loop->kids.back())) continue;
+    const std::vector<const Node*> exits = exits_before(loop);
+    if (!std::all_of(exits.begin(), exits.end(), fails_at) || !guards_around(call).empty()) continue;
+    const Frames inside = frames_.through(depth, {frames_.at(depth).function, call}, {&callee, loop});
+    strike(split({inside, loop->kids[0], true}));
+  }
+}
+
+// A call before the place whose failure ends the path.
+void Earlier::ask_callee(const Node* call, std::size_t depth) {
+  const Function& from = *frames_.at(depth).function;
+  const Function* callee =
+      call->kids[0]->kind == Kind::identifier ? analysis_.tree().resolve(call->text, from.file) : nullptr;
+  if (callee == nullptr) return;
+  ask_failures(call, *callee, depth);
+  ask_loops(call, *callee, depth);
+  ask_setters(frames_.through(depth, {&from, call}, {callee, callee->body}), callee->body, 0);
 }
 
 void Earlier::ask_exit(const Node* exit, std::size_t depth) {
@@ -287,12 +380,11 @@ Strikes Earlier::judge() {
     for (const Node* exit : exits_before(frames_.at(depth).node))
       if (exit->kids[0] != outcome_.guards.front().condition) ask_exit(exit, depth);
   window_ = {};
-  const Guard& innermost = outcome_.guards.front();
-  const Clauses ways = split({frames_, innermost.condition, innermost.holds});
-  struck_.resize(ways.size());
+  const Clauses possible = ways();
+  struck_.resize(possible.size());
   if (std::all_of(struck_.begin(), struck_.end(), [](bool struck) { return struck; })) return Strikes::asked_before;
-  for (std::size_t i = 0; i < ways.size(); ++i)
-    if (!struck_[i] && std::none_of(ways[i].begin(), ways[i].end(), is_guaranteed)) return Strikes::possible;
+  for (std::size_t i = 0; i < possible.size(); ++i)
+    if (!struck_[i] && std::none_of(possible[i].begin(), possible[i].end(), is_guaranteed)) return Strikes::possible;
   return Strikes::guaranteed;
 }
 

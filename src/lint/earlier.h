@@ -28,15 +28,21 @@ class Earlier {
 
   Clauses split(const Question& question) const;
   Clauses split_binary(const Question& question) const;
-  Clauses split_null(const Question& question) const;
+  Clauses split_failure(const Question& question, bool pointer) const;
   std::string literal(const Question& question) const;
-  const Function* pointer_source(const Question& question, const Node*& call) const;
+  const Function* source_of(const Question& question, const Node*& call) const;
+  void enter_loops(const Frames& frames, const Node* node, Clauses& ways) const;
   Clauses all_of(const Frames& frames, const std::vector<Guard>& guards) const;
   Clause facts() const;
 
   void ask_exit(const Node* exit, std::size_t depth);
   void ask_callee(const Node* call, std::size_t depth);
+  void ask_failures(const Node* call, const Function& callee, std::size_t depth);
+  void ask_loops(const Node* call, const Function& callee, std::size_t depth);
+  void ask_setters(const Frames& frames, const Node* node, std::size_t depth);
   void strike(const Clauses& earlier);
+  void strike_getter(const std::string& setter);
+  Clauses ways() const;
 
   Analysis& analysis_;
   const Outcome& outcome_;

@@ -102,9 +102,13 @@ const Node* accessor_answer(const Function& function) {
   return only->kind == Kind::return_ ? only->kid(0) : nullptr;
 }
 
+const Node* body_of(const Node* node) {
+  while (node->parent != nullptr) node = node->parent;
+  return node;
+}
+
 std::size_t Frames::depth_of(const Node* node) const {
-  const Node* top = node;
-  while (top->parent != nullptr) top = top->parent;
+  const Node* top = body_of(node);
   for (std::size_t depth = 0; depth < sites_.size(); ++depth)
     if (sites_[depth].function->body == top) return depth;
   return sites_.size() - 1;
@@ -138,6 +142,8 @@ const Node* Frames::argument_of(std::string_view parameter, std::size_t depth) c
 
 std::string Frames::canonical_name(const Node* name, std::size_t depth, const Window& window) const {
   const Function& function = *sites_[depth].function;
+  if (window.start != nullptr && name->text == window.variable && body_of(window.start) == function.body)
+    return canonical(window.start, depth, {window.shared, window.from, window.to});
   const Definitions known = definitions_of(function, name->text);
   const bool parameter = has_parameter(function, name->text);
   if (!parameter && !known.declared) return std::string(name->text);  // global, or a macro
@@ -184,6 +190,8 @@ std::string Frames::canonical(const Node* expression, std::size_t depth, const W
     case Kind::number:
     case Kind::string:
       return std::string(expression->text);
+    case Kind::type:
+      return flat_source(*expression);
     case Kind::identifier:
       text = canonical_name(expression, depth, window);
       break;

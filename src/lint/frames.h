@@ -37,6 +37,9 @@ class Frames {
   struct Window {
     std::size_t shared = 0;
     const char *from = nullptr, *to = nullptr;
+    // While a loop's condition is read as it was at its start: its variable, and the value that it began with.
+    std::string_view variable = {};
+    const Node* start = nullptr;
   };
   std::string canonical(const Node* expression, std::size_t depth, const Window& window) const;
 
@@ -65,6 +68,8 @@ class Frames {
 
 // The call of a one-argument wrapper that changes no truth: likely(), READ_ONCE(), WARN_ON() and their kin.
 bool is_transparent(std::string_view callee);
+// The body of the function that holds a node.
+const Node* body_of(const Node* node);
 // What a function without other statements than "return x;" answers, or null.
 const Node* accessor_answer(const Function& function);
 

@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <array>
 
+#include "lint/frames.h"
+
 namespace softiommu::lint {
 namespace {
 
@@ -57,9 +59,7 @@ Reads own_reads(const Outcome& outcome) {
   const Origins origins(function);
   Reads reads = kReadsNeither;
   for (const Guard& guard : outcome.guards) {
-    const Node* top = guard.condition;
-    while (top->parent != nullptr) top = top->parent;
-    if (top == function.body) reads = static_cast<Reads>(reads | origins.of(guard.condition));
+    if (body_of(guard.condition) == function.body) reads = static_cast<Reads>(reads | origins.of(guard.condition));
   }
   return reads;
 }
@@ -268,7 +268,7 @@ void judge_foreign(const Root& root, const Outcome& outcome, Findings& findings)
 void judge_changes(const Root& root, const Outcome& outcome, Findings& findings) {
   if (outcome.changes.empty()) return;
   // What reads the device alone has let the old domain in, and lets this one.
-  const bool may_refuse = (outcome.reads & kReadsDomain) != 0 || (outcome.code == "EINVAL" && outcome.reads != 0);
+  const bool may_refuse = (own_reads(outcome) & kReadsDomain) != 0 || (outcome.code == "EINVAL" && outcome.reads != 0);
   const bool check = outcome.source == Source::literal && may_refuse && outcome.strikes != Strikes::asked_before &&
                      !one_of(outcome.code, {"ENOMEM", "ENOSPC"}) && !of_hardware(outcome.code) &&
                      !is_assertion(outcome);

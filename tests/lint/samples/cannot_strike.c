@@ -158,9 +158,96 @@ static int changed_attach(struct iommu_domain *domain, struct device *dev)
 	return 0;
 }
 
+static int configure(struct my_master *master)
+{
+	if (!master->entry)
+		return -ENODEV;
+	set_field(master->entry, MY_SIZE, size_of(master));
+	return 0;
+}
+
+static int enable(struct my_master *master)
+{
+	if (!get_field(master->entry, MY_SIZE))
+		return -EINVAL; // expect: einval-device-only note
+	if (!get_field(master->entry, MY_OTHER))
+		return -EINVAL; // expect: einval-device-only warning
+	return 0;
+}
+
+/* configure() has written one of the two fields. */
+static int written_attach(struct iommu_domain *domain, struct device *dev)
+{
+	struct my_master *master = to_master(dev);
+	int ret = configure(master);
+
+	if (ret)
+		return ret;
+	return enable(master);
+}
+
+static int fit_levels(struct my_domain *mine, struct my_unit *unit)
+{
+	if (unit->broken)
+		return -ENODEV;
+	while (unit->levels < mine->levels)
+		mine->levels--;
+	return 0;
+}
+
+static int skip_levels(struct my_domain *mine, struct my_unit *unit)
+{
+	int level;
+
+	for (level = mine->levels; level > unit->levels; level--)
+		if (!table_present(mine, level))
+			return -EINVAL;
+	return level;
+}
+
+static int skip_widths(struct my_domain *mine, struct my_unit *unit)
+{
+	int width;
+
+	for (width = mine->width; width > unit->width; width--)
+		if (!table_present(mine, width))
+			return -EINVAL;
+	return width;
+}
+
+static int install_levels(struct my_domain *mine, struct my_unit *unit)
+{
+	int level = skip_levels(mine, unit), width;
+
+	if (level < 0) {
+		dev_err(unit->dev, "no table\n"); // expect: einval-logged note
+		return -EINVAL;
+	}
+	width = skip_widths(mine, unit);
+	if (width < 0) {
+		dev_err(unit->dev, "too wide\n"); // expect: einval-logged warning
+		return -EINVAL;
+	}
+	return 0;
+}
+
+/* Behind fit_levels() the loop over levels is never entered; the one over widths may be. */
+static int fitted_attach(struct iommu_domain *domain, struct device *dev)
+{
+	struct my_domain *mine = to_my_domain(domain);
+	struct my_master *master = to_master(dev);
+	int ret = fit_levels(mine, master->unit);
+
+	if (ret)
+		return ret;
+	return install_levels(mine, master->unit);
+}
+
 static const struct iommu_domain_ops a = { .attach_dev = guaranteed_attach };
 static const struct iommu_domain_ops b = { .attach_dev = foreign_attach };
 static const struct iommu_domain_ops c = { .attach_dev = looked_up_attach };
 static const struct iommu_domain_ops d = { .attach_dev = other_index_attach };
 static const struct iommu_domain_ops e = { .attach_dev = twice_attach };
 static const struct iommu_domain_ops f = { .attach_dev = changed_attach };
+static const struct iommu_domain_ops g = { .attach_dev = written_attach };
+static const struct iommu_domain_ops h = { .attach_dev = fitted_attach };

@@ -57,7 +57,7 @@ std::string summary_text(const Statistics& statistics, std::size_t findings) {
       statistics.roots, statistics.reached, statistics.failures);
   list(out, "not understood", statistics.not_understood);
   list(out, "callbacks whose function was not found", statistics.unresolved);
-  list(out, "tables of domain operations that macros from elsewhere fill, in part or whole (their callbacks are not seen)",
+  list(out, "tables of domain operations that macros from elsewhere fill, wholly or in part (callbacks not seen)",
        statistics.unknown_tables);
   list(out, "functions with more paths than were walked", statistics.bounded);
   if (!statistics.unknown_externals.empty()) {

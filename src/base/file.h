@@ -31,7 +31,7 @@ struct MmapPlan {
   // trap: asked before each access; false (a BAR whose memory decode is off) is SIGBUS. nullptr: always enabled.
   bool (*enabled)(const void* context) = nullptr;
   const void* enabled_context = nullptr;
-  std::shared_ptr<File> keeps_alive;  // a mapping holds its file, as on Linux
+  std::shared_ptr<void> keeps_alive;  // a mapping holds its file, as on Linux, or whatever else it needs
 };
 
 class File {
@@ -43,6 +43,8 @@ class File {
   virtual dev_t device_number() const { return 0; }
 
   virtual long ioctl(unsigned int command, std::uint64_t argument) = 0;
+  // Do read and write move a position, and take pread and pwrite one? Where not, the offset is always 0.
+  virtual bool has_position() const { return true; }
   virtual ssize_t pread(std::uint64_t /*user*/, std::size_t /*bytes*/, off_t /*offset*/) { return -EINVAL; }
   virtual ssize_t pwrite(std::uint64_t /*user*/, std::size_t /*bytes*/, off_t /*offset*/) { return -EINVAL; }
   virtual int mmap(std::uint64_t /*offset*/, std::uint64_t /*bytes*/, int /*prot*/, int /*flags*/, MmapPlan& /*out*/) {

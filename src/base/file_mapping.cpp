@@ -24,6 +24,8 @@ Result<std::unique_ptr<FileMapping>> FileMapping::create(const FilePart& part) {
   } else if (about.f_type != TMPFS_MAGIC) {
     return fail(EINVAL, "the descriptor is not a memory file");
   }
+  const auto size = static_cast<std::uint64_t>(file.st_size);
+  if (part.start >= size || part.bytes > size - part.start) return fail(EINVAL, "the file is smaller");
   const std::uint64_t first = align_down(part.start, page);
   const std::uint64_t bytes = align_down(part.start + (part.bytes - 1), page) + page - first;
   const int prot = PROT_READ | (part.writable ? PROT_WRITE : 0);

@@ -18,7 +18,7 @@ struct FilePart {
 
 class FileMapping {
  public:
-  // EBADF: no such descriptor; EINVAL: not a memory file; others from mmap.
+  // EBADF: no such descriptor; EINVAL: not a memory file, or a smaller one; others from mmap.
   static Result<std::unique_ptr<FileMapping>> create(const FilePart& part);
   ~FileMapping();
   FileMapping(const FileMapping&) = delete;

@@ -20,6 +20,8 @@ class Program : public std::enable_shared_from_this<Program> {
  public:
   virtual ~Program() = default;
 
+  // Who to keep beyond the call. Not every Program is a program: one may stand for whoever calls at the moment.
+  virtual std::shared_ptr<Program> shared() { return shared_from_this(); }
   // What it has pinned and locked, as /proc/PID/status shows it (VmPin, VmLck).
   LockedMemory& locked() { return locked_; }
 
@@ -33,6 +35,8 @@ class Program : public std::enable_shared_from_this<Program> {
 
   // Puts `file` behind a new descriptor of the program (flags: O_CLOEXEC). EMFILE and others as on Linux.
   virtual Result<int> install(std::shared_ptr<class File> file, int flags) = 0;
+  // Closes a descriptor that install() made for a call that failed after it.
+  virtual void take_back(int descriptor) = 0;
   // The file of ours behind the program's descriptor; EBADF none; EINVAL: a descriptor, but not one of ours.
   virtual Result<std::shared_ptr<class File>> file_of(int descriptor) = 0;
 

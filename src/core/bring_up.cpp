@@ -6,6 +6,7 @@
 
 #include "base/log.h"
 #include "base/trace.h"
+#include "core/plugged_device.h"
 #include "core/system.h"
 
 namespace softiommu {
@@ -29,10 +30,9 @@ class System::BringUp {
 
   void add_unit(IommuUnit& unit);
   void add_device(const Hardware::Function& function);
-  bool probe(Device& device);
+  bool probed(Device& device);
   bool join_group(Device& device);
   bool has_default_domain(Group& group);
-  void drop(Device& device);
 
   System& system_;
   const Hardware& hardware_;
@@ -71,27 +71,19 @@ void System::BringUp::add_device(const Hardware::Function& function) {
   }
   device.driver_ = served->driver;
   device.unit_index_ = served->index;
-  if (!probe(device)) {
+  if (!probed(device)) {
     device.driver_ = nullptr;
     return;
   }
-  if (!join_group(device)) drop(device);
+  if (!join_group(device)) System::drop(device);
 }
 
-bool System::BringUp::probe(Device& device) {
-  Driver& driver = *device.driver_;
-  auto data = without_throwing([&] { return driver.probe(device); });
-  if (!data) {
-    log::error("pci {}: driver {} does not serve it: {} (errno {})", device.name(), driver.name(), data.error().why,
-               data.error().code);
-    return false;
-  }
-  device.data_ = *std::move(data);
-  device.attach_deferred_ = driver.attach_is_deferred(device);
-  device.requires_direct_ = std::ranges::any_of(driver.reserved_regions(device), [](const ReservedRegion& region) {
-    return region.kind == ReservedRegion::Kind::direct;
-  });
-  return true;
+bool System::BringUp::probed(Device& device) {
+  const auto done = system_.probe(device);
+  if (done) return true;
+  log::error("pci {}: driver {} does not serve it: {} (errno {})", device.name(), device.driver()->name(),
+             done.error().why, done.error().code);
+  return false;
 }
 
 // Neither the fabric nor the driver may be overruled: devices of one isolation set are in one group, and so are
@@ -106,8 +98,7 @@ bool System::BringUp::join_group(Device& device) {
   };
   auto found = std::ranges::find_if(system_.groups_, belongs);
   if (found == system_.groups_.end()) {
-    const auto id = static_cast<unsigned>(system_.groups_.size());
-    system_.groups_.push_back(std::make_unique<Group>(system_, driver, id));
+    system_.groups_.push_back(std::make_unique<Group>(system_, driver, system_.next_group_++));
     found = std::prev(system_.groups_.end());
     if (device.isolation_set() < hardware_.isolation_reasons.size())
       (*found)->reason_ = hardware_.isolation_reasons[device.isolation_set()];
@@ -129,16 +120,50 @@ bool System::BringUp::has_default_domain(Group& group) {
   if (done) return true;
   log::error("iommu group {}: {} (errno {}): its devices ({}) are left out", group.id(), done.error().why,
              done.error().code, group.device_names());
-  for (Device* device : group.devices()) drop(*device);
+  for (Device* device : group.devices()) System::drop(*device);
   return false;
 }
 
-// The device stays blocked: nothing was ever attached to it.
-void System::BringUp::drop(Device& device) {
+Result<> System::probe(Device& device) {
+  Driver& driver = *device.driver_;
+  device.data_ = TRY(without_throwing([&] { return driver.probe(device); }));
+  device.attach_deferred_ = driver.attach_is_deferred(device);
+  device.requires_direct_ = std::ranges::any_of(driver.reserved_regions(device), [](const ReservedRegion& region) {
+    return region.kind == ReservedRegion::Kind::direct;
+  });
+  return {};
+}
+
+// The device stays blocked: nothing is attached to it.
+void System::drop(Device& device) {
   device.driver_->release(device);
   device.data_.reset();
   device.driver_ = nullptr;
   device.group_ = nullptr;
+}
+
+Result<std::unique_ptr<PluggedDevice>> System::plug(Driver& driver, const Hardware::Function& function) {
+  return without_throwing([&]() -> Result<std::unique_ptr<PluggedDevice>> {
+    // From here on its end takes the device out.
+    std::unique_ptr<PluggedDevice> plugged(new PluggedDevice(
+        std::make_unique<Device>(function.name, function.function, function.stream_ids, function.isolation_set),
+        std::make_unique<Group>(*this, driver, next_group_++)));
+    Device& device = *plugged->device_;
+    device.driver_ = &driver;
+    if (const auto done = probe(device); !done) {
+      device.driver_ = nullptr;
+      return std::unexpected(done.error());
+    }
+    plugged->group_->add(device);
+    TRY(plugged->group_->set_up_default_domain());
+    return plugged;
+  });
+}
+
+PluggedDevice::~PluggedDevice() {
+  if (device_->driver() == nullptr) return;
+  group_->shut_down();
+  System::drop(*device_);
 }
 
 Result<std::unique_ptr<System>> System::bring_up(const Hardware& hardware, std::vector<std::unique_ptr<Driver>> drivers,

@@ -93,7 +93,7 @@ Result<> Group::set_up_default_domain() {
   const std::uint64_t begin = trace::now_ns();
   const bool fresh = wanted->fresh_for_.load() == this;
   const AttachResult<> answer = set_domain_locked(*wanted);
-  record(AttachRecord::Kind::attach, wanted, fresh, answer, begin);
+  record({.kind = AttachRecord::Kind::attach, .fresh = fresh}, wanted, answer, begin);
   if (answer) return {};
   for (Device* device : devices_) block_device(driver_, *device);
   return fail(answer.error().code, "the default domain cannot be attached");
@@ -117,6 +117,7 @@ Result<> Group::map_direct_regions(Domain& domain) const {
 // The end of the system: no device is on a domain that is about to be freed. A device with 1:1 regions keeps them.
 void Group::shut_down() {
   const MutexLock lock(mutex_);
+  detach_all_pasids_locked();
   Domain* last = nullptr;
   if (std::ranges::any_of(devices_, &Device::requires_direct)) last = driver_.static_domain(DomainType::identity);
   if (last == nullptr) last = driver_.static_domain(DomainType::blocked);

@@ -19,14 +19,23 @@ namespace softiommu {
 
 class Driver;
 class Group;
+class PageRequestHandler;
+class UserArray;
+class UserData;
 
-enum class DomainType : std::uint8_t { blocked, identity, paging };
+enum class DomainType : std::uint8_t {
+  blocked,
+  identity,
+  paging,
+  nested,  // the program's own tables, whose output a paging domain translates
+};
 
 // What the caller needs from a fresh paging domain. A driver that cannot give it answers EOPNOTSUPP.
 struct DomainRequest {
   bool dirty_tracking = false;
   bool nest_parent = false;
   bool pasid = false;
+  const UserData* data = nullptr;  // what the program tells the driver; nullptr: nothing
 };
 
 class Domain {
@@ -66,6 +75,14 @@ class Domain {
   // Calls `dirty(first, bytes)` for each run of dirty pages of the range; clears them (and invalidates) if `clear`.
   virtual Result<> read_dirty(IovaRange range, bool clear, const std::function<void(Iova, std::uint64_t)>& dirty);
 
+  // Nested domains: forgets what the hardware cached of the program's tables, entry by entry. EOPNOTSUPP: the driver
+  // cannot, or a flag is unknown; EINVAL: another type, or a wrong entry. With no entries it judges the type alone.
+  virtual Result<> invalidate(UserArray& entries);
+
+  // Who gets page requests of devices on it; nullptr (they fail) unless set before the first attach.
+  PageRequestHandler* page_request_handler() const { return page_request_handler_; }
+  void set_page_request_handler(PageRequestHandler& handler) { page_request_handler_ = &handler; }
+
  protected:
   IovaRange aperture_{Iova{0}, Iova{~std::uint64_t{0}}};
   std::uint64_t page_sizes_ = kPageSize;
@@ -78,6 +95,7 @@ class Domain {
   Driver& owner_;
   DomainType type_;
   std::uint64_t id_ = next_id();
+  PageRequestHandler* page_request_handler_ = nullptr;
   // The group that it was made for, until something is attached: from this group `incompatible` is a driver bug.
   std::atomic<const Group*> fresh_for_{nullptr};
 };

@@ -32,6 +32,10 @@
 namespace softiommu {
 
 class Device;
+class VirtualIommu;
+struct PageRequest;
+struct VirtualIommuRequest;
+enum class PageAnswer : std::uint8_t;
 
 // What a driver gets of one IOMMU: registers, memory for its structures, a name. Nothing else.
 struct UnitHardware {
@@ -50,7 +54,7 @@ struct Switch {
   // nullptr: to nothing, blocked. Asked only of a driver without a static blocked domain, as the last resort of a
   // detach and when the system ends; must always be preparable.
   Domain* to = nullptr;
-  Pasid pasid = 0;
+  Pasid pasid = 0;  // 0: the device's requests without one. Of others `from` is nullptr where nothing was attached
   std::array<std::uint64_t, 4> words{};
 };
 
@@ -117,8 +121,27 @@ class Driver {
   // For virtual machine monitors, which show their guest an IOMMU like it.
   virtual HardwareInfo hardware_info(const Device& /*device*/) const { return {}; }
 
+  // PASIDs: how many bits of one the device and its IOMMU have; 0: none. Constant while the driver serves the device.
+  virtual unsigned pasid_bits(const Device& /*device*/) const { return 0; }
+  // Can domains be attached to single PASIDs (Switch::pasid)?
+  virtual bool attaches_pasids() const { return false; }
+  // Programs keep the table of PASIDs themselves, in nested domains.
+  virtual bool has_user_pasid_table() const { return false; }
+  // The answer to a page request (PageFaults::report) that was the last of its index.
+  virtual void page_response(const Device& /*device*/, const PageRequest& /*request*/, PageAnswer /*answer*/) {}
+
+  // Does allocate() look at DomainRequest::data? The core refuses such requests else.
+  virtual bool takes_domain_data() const { return false; }
   // A fresh paging domain that all of `devices` (one group) can be attached to. ENOMEM, EOPNOTSUPP, ENODEV.
   virtual Result<std::unique_ptr<Domain>> allocate(std::span<Device* const> devices, const DomainRequest& request) = 0;
+  // Does it make nested domains without a virtual IOMMU?
+  virtual bool nests() const { return false; }
+  // One on a nest parent of this driver. EOPNOTSUPP; what `data` answers (UserData::as); ENOMEM.
+  virtual Result<std::unique_ptr<Domain>> allocate_nested(const Device& device, Domain& parent,
+                                                          const DomainRequest& request, const UserData& data);
+  virtual bool offers_viommu(const Device& /*device*/, std::uint32_t /*type*/) const { return false; }
+  // A virtual IOMMU of the unit that serves the device, of a type that is offered.
+  virtual Result<std::unique_ptr<VirtualIommu>> make_viommu(const Device& device, const VirtualIommuRequest& request);
   // The static domain of this type; nullptr if the hardware has none.
   virtual Domain* static_domain(DomainType type) = 0;
 

@@ -28,21 +28,39 @@ bool Group::broken() const {
   return broken_;
 }
 
-AttachResult<> Group::attach(Domain& domain) {
+AttachResult<> Group::attach(Domain& domain, AttachHandle* handle) {
   const std::uint64_t begin = trace::now_ns();
   const bool fresh = domain.fresh_for_.load() == this;
   const MutexLock lock(mutex_);
-  const AttachResult<> answer = attach_locked(domain);
-  record(AttachRecord::Kind::attach, &domain, fresh, answer, begin);
+  const AttachResult<> answer = with_handle_locked(handle, domain, &Group::attach_locked);
+  record({.kind = AttachRecord::Kind::attach, .fresh = fresh}, &domain, answer, begin);
   return answer;
 }
 
-AttachResult<> Group::replace(Domain& domain) {
+AttachResult<> Group::replace(Domain& domain, AttachHandle* handle) {
   const std::uint64_t begin = trace::now_ns();
   const bool fresh = domain.fresh_for_.load() == this;
   const MutexLock lock(mutex_);
-  const AttachResult<> answer = replace_locked(domain);
-  record(AttachRecord::Kind::replace, &domain, fresh, answer, begin);
+  const AttachResult<> answer = with_handle_locked(handle, domain, &Group::replace_locked);
+  record({.kind = AttachRecord::Kind::replace, .fresh = fresh}, &domain, answer, begin);
+  return answer;
+}
+
+// Page requests reach the new domain's handler only once all of the group is on it: a failed attach has none to answer.
+AttachResult<> Group::with_handle_locked(AttachHandle* handle, Domain& domain,
+                                         AttachResult<> (Group::*change)(Domain&)) {
+  bool added = false;
+  if (handle != nullptr) {
+    const auto reserved = without_throwing([&]() -> Result<> {
+      added = page_faults_.reserve(0);
+      return {};
+    });
+    if (!reserved) return driver_says(AttachFailure::no_memory, {"memory for the attach"});
+  }
+  const AttachResult<> answer = (this->*change)(domain);
+  if (answer && handle != nullptr) page_faults_.attach(0, {&domain, handle});
+  if (answer && handle == nullptr) page_faults_.forget(0);
+  if (!answer && added) page_faults_.forget(0);
   return answer;
 }
 
@@ -50,7 +68,8 @@ void Group::detach() {
   const std::uint64_t begin = trace::now_ns();
   const MutexLock lock(mutex_);
   must_set_domain_locked(owner_ != nullptr ? *blocking_domain_ : *default_domain_);
-  record(AttachRecord::Kind::detach, domain_, false, {}, begin);
+  page_faults_.forget(0);
+  record({.kind = AttachRecord::Kind::detach}, domain_, {}, begin);
 }
 
 // Busy before the gatekeeper, also for the domain that the group is on: Linux's order (core-rules 4 and 16).
@@ -167,13 +186,13 @@ AttachResult<> Group::attach_deferred(Device& device) {
   change[0] = Switch{.device = &device, .from = nullptr, .to = domain_};
   const SwitchAnswer answer = try_switch(driver_, change, {.enforce = system_.rules() == Rules::contract});
   if (answer.result) switched_locked(change, domain_);
-  record(AttachRecord::Kind::attach, domain_, false, answer.result, begin);
+  record({.kind = AttachRecord::Kind::attach}, domain_, answer.result, begin);
   return answer.result;
 }
 
-void Group::record(AttachRecord::Kind kind, const Domain* domain, bool fresh, const AttachResult<>& answer,
-                   std::uint64_t begin_ns) const {
-  AttachRecord entry{.kind = kind, .group = id_, .devices = names_, .fresh = fresh};
+void Group::record(Action action, const Domain* domain, const AttachResult<>& answer, std::uint64_t begin_ns) const {
+  AttachRecord entry{
+      .kind = action.kind, .group = id_, .devices = names_, .pasid = action.pasid, .fresh = action.fresh};
   if (domain != nullptr) {
     entry.domain = domain->id();
     entry.domain_driver = domain->owner().name();

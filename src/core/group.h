@@ -16,6 +16,7 @@
 #include "core/device.h"
 #include "core/domain.h"
 #include "core/journal.h"
+#include "core/page_faults.h"
 
 namespace softiommu {
 
@@ -42,17 +43,32 @@ class Group {
   //                 driver says so. Nothing is logged
   //   busy          the group is on a domain that is neither its default nor its blocking one
   //   no_memory, no_space, no_device  from the driver
-  // On failure every device still translates through its previous domain.
-  AttachResult<> attach(Domain& domain);
+  // On failure every device still translates through its previous domain. Page requests of the devices carry `handle`
+  // (which lives until the group is detached or on another domain); without one they fail.
+  AttachResult<> attach(Domain& domain, AttachHandle* handle = nullptr);
   // Like attach, but from whatever domain the group is on; DMA sees the old or the new translation, nothing else.
-  AttachResult<> replace(Domain& domain);
+  AttachResult<> replace(Domain& domain, AttachHandle* handle = nullptr);
   // Back to the blocking domain while the group is owned, else to the default domain. Cannot fail: what cannot be
   // switched is blocked. Allocates nothing if that domain is a static one.
   void detach();
 
+  // One PASID of every device of the group that has PASIDs; those that have none are passed over.
+  //   no_device     with the code EOPNOTSUPP: the driver attaches no PASIDs
+  //   incompatible  another driver's domain, PASID 0, a PASID that is too wide for a device, or the driver says so
+  //   busy          the PASID is attached
+  //   no_memory, no_space, no_device  from the driver
+  // On failure the PASID is as it was on every device.
+  AttachResult<> attach_pasid(Domain& domain, Pasid pasid, AttachHandle& handle);
+  // incompatible: the PASID is not attached; the rest as above. To the domain that it is on: only the handle changes.
+  AttachResult<> replace_pasid(Domain& domain, Pasid pasid, AttachHandle& handle);
+  // Cannot fail. Nothing happens to a PASID that is not attached.
+  void detach_pasid(Pasid pasid);
+  Domain* domain(Pasid pasid) const;  // what was attached to it; nullptr: nothing
+  PageFaults& page_faults() { return page_faults_; }
+
   // DMA ownership: a program takes the group, a kernel driver may not bind while it does.
   //   EPERM   a program or a kernel driver has it
-  //   EBUSY   it is attached to something
+  //   EBUSY   it, or one of its PASIDs, is attached to something
   //   EINVAL  no owner, or a device with 1:1 regions, which may not be blocked
   //   ENOMEM, ENOSPC, ENODEV  the blocking domain cannot be made or attached
   // Taking it moves the group to its blocking domain.
@@ -75,6 +91,13 @@ class Group {
 
  private:
   friend class System;
+  friend class PluggedDevice;
+  // What the journal says of a change.
+  struct Action {
+    AttachRecord::Kind kind;
+    Pasid pasid = 0;
+    bool fresh = false;
+  };
   AttachResult<> attach_locked(Domain& domain) REQUIRES(mutex_);
   AttachResult<> replace_locked(Domain& domain) REQUIRES(mutex_);
   AttachResult<> set_domain_locked(Domain& domain) REQUIRES(mutex_);
@@ -84,8 +107,16 @@ class Group {
   void switched_locked(std::span<Switch> changes, Domain* to) REQUIRES(mutex_);
   AttachResult<> check_gate(const Domain& domain) const;
   AttachResult<> check_direct_locked(const Domain& domain) const REQUIRES(mutex_);
-  void record(AttachRecord::Kind kind, const Domain* domain, bool fresh, const AttachResult<>& answer,
-              std::uint64_t begin_ns) const;
+  AttachResult<> with_handle_locked(AttachHandle* handle, Domain& domain, AttachResult<> (Group::*change)(Domain&))
+      REQUIRES(mutex_);
+  AttachResult<> attach_pasid_locked(Domain& domain, Pasid pasid, AttachHandle& handle) REQUIRES(mutex_);
+  AttachResult<> replace_pasid_locked(Domain& domain, Pasid pasid, AttachHandle& handle) REQUIRES(mutex_);
+  AttachResult<> check_pasid(const Domain& domain, Pasid pasid) const;
+  AttachResult<> switch_pasid_locked(Domain& to, Domain* from, Pasid pasid) REQUIRES(mutex_);
+  std::span<Switch> plan_pasid_locked(Domain& to, Domain* from, Pasid pasid) REQUIRES(mutex_);
+  void detach_pasid_locked(Pasid pasid) REQUIRES(mutex_);
+  void detach_all_pasids_locked() REQUIRES(mutex_);
+  void record(Action action, const Domain* domain, const AttachResult<>& answer, std::uint64_t begin_ns) const;
   Result<> make_blocking_domain_locked() REQUIRES(mutex_);
   Result<> take_locked(const void* owner) REQUIRES(mutex_);
 
@@ -111,6 +142,7 @@ class Group {
   const void* owner_ GUARDED_BY(mutex_) = nullptr;
   unsigned owner_count_ GUARDED_BY(mutex_) = 0;
   bool broken_ GUARDED_BY(mutex_) = false;
+  PageFaults page_faults_;
 };
 
 }  // namespace softiommu

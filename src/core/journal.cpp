@@ -30,6 +30,8 @@ const char* kind_of(DomainType type) {
       return "blocked ";
     case DomainType::identity:
       return "identity ";
+    case DomainType::nested:
+      return "nested ";
     case DomainType::paging:
       return "";
   }
@@ -43,6 +45,7 @@ std::string describe(const AttachRecord& record) {
                                  record.domain_driver, kind_of(record.domain_type));
   const auto out = std::back_inserter(line);
   if (record.domain != 0) fmt::format_to(out, " {}", record.domain);
+  if (record.pasid != 0) fmt::format_to(out, " for PASID {}", record.pasid);
   if (record.fresh) line += " (fresh)";
   if (!record.error) return line + ": ok";
   const Reason& reason = record.error->reason;

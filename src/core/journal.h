@@ -24,6 +24,7 @@ struct AttachRecord {
   std::uint64_t domain = 0;             // Domain::id(); 0: none
   std::string_view domain_driver = {};  // "intel"; lives as long as the System
   DomainType domain_type = DomainType::paging;
+  Pasid pasid = 0;
   bool fresh = false;                               // the domain was made for this group
   std::optional<AttachError> error = std::nullopt;  // nullopt: success
   std::uint64_t nanoseconds = 0;

@@ -38,11 +38,12 @@ Result<> Group::take_locked(const void* owner) {
   // A release that could not attach the default domain left the group on its blocking domain.
   if (domain_ != default_domain_ && domain_ != blocking_domain_)
     return fail(EBUSY, "the group is attached to a domain");
+  if (page_faults_.any_pasid() != 0) return fail(EBUSY, "a PASID of the group is attached");
   TRY(make_blocking_domain_locked());
   const std::uint64_t begin = trace::now_ns();
   const bool fresh = blocking_domain_->fresh_for_.load() == this;
   const AttachResult<> answer = set_domain_locked(*blocking_domain_);
-  record(AttachRecord::Kind::attach, blocking_domain_, fresh, answer, begin);
+  record({.kind = AttachRecord::Kind::attach, .fresh = fresh}, blocking_domain_, answer, begin);
   if (!answer) return std::unexpected(as_error(answer.error()));
   owner_ = owner;
   owner_count_ = 1;
@@ -64,9 +65,11 @@ void Group::release_dma_owner() {
   assert(owner_ != nullptr && owner_count_ > 0);
   if (owner_ == nullptr || --owner_count_ > 0) return;
   owner_ = nullptr;
+  detach_all_pasids_locked();
+  page_faults_.forget(0);
   const std::uint64_t begin = trace::now_ns();
   must_set_domain_locked(*default_domain_);
-  record(AttachRecord::Kind::detach, domain_, false, {}, begin);
+  record({.kind = AttachRecord::Kind::detach}, domain_, {}, begin);
 }
 
 bool Group::dma_owner_claimed() const {
@@ -78,6 +81,7 @@ Result<> Group::use_default_domain() {
   const MutexLock lock(mutex_);
   if (owner_ != nullptr) return fail(EBUSY, "a program owns the group");
   if (owner_count_ > 0 && domain_ != default_domain_) return fail(EBUSY, "the group is attached to a domain");
+  if (owner_count_ > 0 && page_faults_.any_pasid() != 0) return fail(EBUSY, "a PASID of the group is attached");
   if (owner_count_ == 0 && domain_ == blocking_domain_) {
     if (const auto answer = set_domain_locked(*default_domain_); !answer)
       return std::unexpected(as_error(answer.error()));

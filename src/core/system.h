@@ -2,6 +2,7 @@
 // The IOMMU subsystem of one machine: drivers, devices, groups.
 #pragma once
 
+#include <atomic>
 #include <memory>
 #include <span>
 #include <string_view>
@@ -21,6 +22,8 @@ enum class Rules : std::uint8_t {
   contract,  // the attach contract as documented
   linux7,    // Linux 7.2's answers where they differ (docs/differences.md)
 };
+
+class PluggedDevice;
 
 class System {
  public:
@@ -51,15 +54,26 @@ class System {
   // Position of a driver among drivers().
   unsigned driver_number(const Driver& driver) const;
 
+  // A driver without units in the machine: for devices that are plugged. Before anybody else uses the system.
+  void add_driver(std::unique_ptr<Driver> driver) { drivers_.push_back(std::move(driver)); }
+  // A device that appears now, behind a unit of `driver` (or behind none that the machine knows): probed, alone in a
+  // group, on its default domain. Errors: Driver::probe, and those of the default domain.
+  Result<std::unique_ptr<PluggedDevice>> plug(Driver& driver, const Hardware::Function& function);
+
   // A fresh paging domain for a group: made for all its devices. ENOMEM, EOPNOTSUPP, ENODEV, ENOSPC.
   Result<std::unique_ptr<Domain>> allocate_domain(Group& group, const DomainRequest& request = {});
 
  private:
   class BringUp;
+  friend class PluggedDevice;
+  // Asks its driver to take it. Errors: Driver::probe.
+  static Result<> probe(Device& device);
+  static void drop(Device& device);
   explicit System(Options options) : options_(options) {}
   Machine* machine_ = nullptr;
   Options options_;
   Journal journal_;
+  std::atomic<unsigned> next_group_{0};  // ids are never used again
   std::vector<std::unique_ptr<Driver>> drivers_;
   std::vector<std::unique_ptr<Device>> devices_;
   std::vector<std::unique_ptr<Group>> groups_;

@@ -195,7 +195,8 @@ AttachResult<> FlatDriver::prepare(std::span<Switch> switches) {
     bool kept = false;
     ~Reserved() {
       if (!kept)
-        for (const Switch& change : switches.first(count)) driver.give_back(*change.device, change.to);
+        for (const Switch& change : switches.first(count))
+          if (change.pasid == 0) driver.give_back(*change.device, change.to);
     }
   } reserved{*this, switches};
   for (Switch& change : switches) {
@@ -211,6 +212,7 @@ AttachResult<> FlatDriver::prepare(std::span<Switch> switches) {
 }
 
 AttachResult<> FlatDriver::reserve(Switch& change) {
+  if (change.pasid != 0) return {};
   FlatDomain* to = paging(change.to);
   if (to == nullptr) return {};
   const unsigned index = change.device->unit_index();
@@ -255,13 +257,31 @@ void FlatDriver::point_at(const Device& device, const Domain* domain) {
   registers.write64(kInvalidateOffset, 1);
 }
 
+// PASIDs are only noted: this hardware has none.
+void FlatDriver::point_at(const Switch& change, Domain* domain) {
+  if (change.pasid == 0) {
+    point_at(*change.device, domain);
+  } else if (domain == nullptr || domain == blocked_.get()) {
+    pasids.erase({change.device, change.pasid});
+  } else {
+    pasids[{change.device, change.pasid}] = domain;
+  }
+}
+
+unsigned FlatDriver::pasid_bits(const Device& device) const {
+  const auto found = knobs.pasid_bits.find(device.stream_ids().front());
+  return found != knobs.pasid_bits.end() ? found->second : 0;
+}
+
+void FlatDriver::page_response(const Device&, const PageRequest&, PageAnswer answer) { page_answers.push_back(answer); }
+
 AttachResult<> FlatDriver::commit(Switch& change) {
   ++calls.commit;
   const std::scoped_lock lock(mutex_);
   if (knobs.throw_in_commit) throw std::bad_alloc();
   if (knobs.fail_commit && knobs.fail_commit->device == change.words[0])
     return driver_says(knobs.fail_commit->failure, {"a knob"});
-  point_at(*change.device, change.to);
+  point_at(change, change.to);
   return {};
 }
 
@@ -270,20 +290,22 @@ bool FlatDriver::undo(Switch& change) {
   const std::scoped_lock lock(mutex_);
   undone.push_back(change.device->name());
   if (knobs.refuse_undo.contains(change.words[0])) return false;
-  point_at(*change.device, change.from);
+  point_at(change, change.from);
   return true;
 }
 
 void FlatDriver::finish(std::span<Switch> switches) {
   ++calls.finish;
   const std::scoped_lock lock(mutex_);
-  for (const Switch& change : switches) give_back(*change.device, change.from);
+  for (const Switch& change : switches)
+    if (change.pasid == 0) give_back(*change.device, change.from);
 }
 
 void FlatDriver::abandon(std::span<Switch> switches) {
   ++calls.abandon;
   const std::scoped_lock lock(mutex_);
-  for (const Switch& change : switches) give_back(*change.device, change.to);
+  for (const Switch& change : switches)
+    if (change.pasid == 0) give_back(*change.device, change.to);
 }
 
 void FlatDriver::block(Device& device) {

@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "core/driver.h"
+#include "core/page_faults.h"
 #include "machine/machine.h"
 
 namespace softiommu::testing {
@@ -41,6 +42,8 @@ struct FlatKnobs {
   std::map<StreamId, std::vector<ReservedRegion>> reserved = {};
   std::map<StreamId, DomainType> default_types = {};
   std::set<StreamId> deferred = {}, unserved = {};
+  bool no_pasids = false;
+  std::map<StreamId, unsigned> pasid_bits = {};  // of devices that have PASIDs
 };
 
 // How often the core called.
@@ -57,6 +60,9 @@ class FlatDriver : public Driver {
   FlatKnobs knobs;
   FlatCalls calls{};
   std::vector<std::string> undone;  // names of devices, in order
+  // What a PASID of a device translates through; there only where something but the blocked domain is attached.
+  std::map<std::pair<const Device*, Pasid>, Domain*> pasids;
+  std::vector<PageAnswer> page_answers;  // in order
 
   std::string_view name() const override { return name_; }
   std::string_view unit_model() const override { return model_; }
@@ -69,6 +75,9 @@ class FlatDriver : public Driver {
   bool attach_is_deferred(const Device& device) const override;
   Result<std::unique_ptr<Domain>> allocate(std::span<Device* const> devices, const DomainRequest& request) override;
   Domain* static_domain(DomainType type) override;
+  unsigned pasid_bits(const Device& device) const override;
+  bool attaches_pasids() const override { return !knobs.no_pasids; }
+  void page_response(const Device& device, const PageRequest& request, PageAnswer answer) override;
   std::uint64_t fit(const Device& device) const override;
   AttachResult<> prepare(std::span<Switch> switches) override;
   AttachResult<> commit(Switch& change) override;
@@ -86,6 +95,7 @@ class FlatDriver : public Driver {
   AttachResult<> reserve(Switch& change);
   void give_back(const Device& device, Domain* domain);
   void point_at(const Device& device, const Domain* domain);
+  void point_at(const Switch& change, Domain* domain);
 
   std::string_view name_, model_;
   mutable std::recursive_mutex mutex_;  // all of the driver's and its domains' state

@@ -23,6 +23,8 @@ void add_run_options(CLI::App& run, softiommu::cli::RunRequest& request) {
   run.add_option("--view", request.view, "how the program sees /sys and /dev")
       ->check(CLI::IsMember({"redirect", "namespace"}));
   run.add_flag("--explain", request.options.explain, "print every attach decision at exit");
+  run.add_flag("--selftest", request.options.selftest,
+               "offer the mock IOMMU of the kernel's own iommufd tests (IOMMU_TEST_CMD)");
   run.add_option("--trace", request.trace_file, "write a Chrome trace (opens in Perfetto)");
   run.add_option("--memlock", request.options.memlock, "unlimited, rlimit or a size: how much memory may be pinned");
   run.add_flag("--allow-unsafe-interrupts", request.options.allow_unsafe_interrupts,

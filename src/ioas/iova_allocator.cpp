@@ -48,6 +48,10 @@ Result<Iova> find_iova(const AreaMap& areas, std::span<const IovaRange> allowed,
   return find_in(areas, allowed, request);
 }
 
+Result<Iova> find_iova(const RangeTree& used, std::span<const IovaRange> allowed, const HoleRequest& request) {
+  return find_in(used, allowed, request);
+}
+
 Result<> IovaAllocator::reserve(IovaRange range) {
   return without_throwing([&]() -> Result<> {
     usable_.exclude(range);

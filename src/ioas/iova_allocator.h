@@ -23,9 +23,10 @@ namespace softiommu {
 //   EINVAL     that would be aligned to less than `least_alignment`, which the domains need
 Result<HoleRequest> ioas_request(std::uint64_t user, std::uint64_t bytes, std::uint64_t least_alignment);
 
-// Where in `allowed` (sorted) the request fits beside `areas`, from the preferred end.
+// Where in `allowed` (sorted) the request fits beside what is in use, from the preferred end.
 // ENOSPC exactly when no hole does; how long it takes is said at RangeTree::find_hole().
 Result<Iova> find_iova(const AreaMap& areas, std::span<const IovaRange> allowed, const HoleRequest& request);
+Result<Iova> find_iova(const RangeTree& used, std::span<const IovaRange> allowed, const HoleRequest& request);
 
 // IOVAs for a DMA API: allocated from the top of what the device can reach.
 // Not thread-safe.

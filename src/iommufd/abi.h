@@ -26,9 +26,15 @@ inline constexpr unsigned kHwptAlloc = command(9);
 inline constexpr unsigned kGetHwInfo = command(10);
 inline constexpr unsigned kHwptSetDirtyTracking = command(11);
 inline constexpr unsigned kHwptGetDirtyBitmap = command(12);
+inline constexpr unsigned kHwptInvalidate = command(13);
+inline constexpr unsigned kFaultQueueAlloc = command(14);
 inline constexpr unsigned kIoasMapFile = command(15);
+inline constexpr unsigned kViommuAlloc = command(16);
+inline constexpr unsigned kVdeviceAlloc = command(17);
 inline constexpr unsigned kIoasChangeProcess = command(18);
-inline constexpr unsigned kLast = command(0x14);  // HW_QUEUE_ALLOC
+inline constexpr unsigned kVeventqAlloc = command(19);
+inline constexpr unsigned kHwQueueAlloc = command(20);
+inline constexpr unsigned kLast = kHwQueueAlloc;
 
 struct Destroy {
   std::uint32_t size;
@@ -184,6 +190,97 @@ struct HwptGetDirtyBitmap {
   std::uint64_t length;
   std::uint64_t page_size;  // that one bit stands for
   std::uint64_t data;       // the program's bitmap: bits are set in it, never cleared
+};
+
+struct HwptInvalidate {
+  std::uint32_t size;
+  std::uint32_t hwpt_id;  // a nested page table, or a virtual IOMMU
+  std::uint64_t data_uptr;
+  std::uint32_t data_type;
+  std::uint32_t entry_len;
+  std::uint32_t entry_num;  // in: how many entries; out: how many of them were done
+  std::uint32_t reserved;
+};
+
+struct FaultQueueAlloc {
+  std::uint32_t size;
+  std::uint32_t flags;
+  std::uint32_t out_fault_id;
+  std::uint32_t out_fault_fd;
+};
+
+// What is read from a fault queue, and what is written to it.
+inline constexpr std::uint32_t kPageFaultPasidValid = 1 << 0;
+inline constexpr std::uint32_t kPageFaultLastPage = 1 << 1;
+struct PageFault {
+  std::uint32_t flags;
+  std::uint32_t dev_id;
+  std::uint32_t pasid;
+  std::uint32_t grpid;
+  std::uint32_t perm;
+  std::uint32_t reserved;
+  std::uint64_t addr;
+  std::uint32_t length;
+  std::uint32_t cookie;  // of all requests of one index: names them in the response
+};
+
+inline constexpr std::uint32_t kPageResponseSuccess = 0;
+inline constexpr std::uint32_t kPageResponseInvalid = 1;
+struct PageResponse {
+  std::uint32_t cookie;
+  std::uint32_t code;
+};
+
+inline constexpr std::uint32_t kViommuTypeDefault = 0;
+struct ViommuAlloc {
+  std::uint32_t size;
+  std::uint32_t flags;
+  std::uint32_t type;
+  std::uint32_t dev_id;
+  std::uint32_t hwpt_id;  // a nest parent
+  std::uint32_t out_viommu_id;
+  std::uint32_t data_len;
+  std::uint32_t reserved;
+  std::uint64_t data_uptr;
+};
+
+struct VdeviceAlloc {
+  std::uint32_t size;
+  std::uint32_t viommu_id;
+  std::uint32_t dev_id;
+  std::uint32_t out_vdevice_id;
+  std::uint64_t virt_id;
+};
+
+inline constexpr std::uint32_t kVeventqTypeDefault = 0;
+struct VeventqAlloc {
+  std::uint32_t size;
+  std::uint32_t flags;
+  std::uint32_t viommu_id;
+  std::uint32_t type;
+  std::uint32_t veventq_depth;
+  std::uint32_t out_veventq_id;
+  std::uint32_t out_veventq_fd;
+  std::uint32_t reserved;
+};
+
+// What is read from an event queue: this, and behind it the event, but not behind LOST_EVENTS.
+inline constexpr std::uint32_t kVeventLostEvents = 1 << 0;
+struct VeventHeader {
+  std::uint32_t flags;
+  std::uint32_t sequence;
+};
+
+inline constexpr std::uint32_t kHwQueueTypeDefault = 0;
+struct HwQueueAlloc {
+  std::uint32_t size;
+  std::uint32_t flags;
+  std::uint32_t viommu_id;
+  std::uint32_t type;
+  std::uint32_t index;
+  std::uint32_t out_hw_queue_id;
+  std::uint64_t nesting_parent_iova;
+  std::uint64_t length;
 };
 
 struct IoasChangeProcess {

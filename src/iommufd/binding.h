@@ -27,8 +27,11 @@ class Binding {
 
   std::uint32_t id() const { return device_.id(); }
   Context& context() const { return *context_; }
-  Result<std::uint32_t> attach(std::uint32_t pt_id) { return context_->attach(device_, pt_id); }
-  void detach() { context_->detach(device_); }
+  // Attaches it, or moves it if it is attached.
+  Result<std::uint32_t> attach(std::uint32_t pt_id, Pasid pasid = 0) {
+    return context_->attach_or_replace(device_, pt_id, pasid);
+  }
+  void detach(Pasid pasid = 0) { context_->detach(device_, pasid); }
 
  private:
   struct Bound {};  // only create() makes one

@@ -2,14 +2,18 @@
 // One call of an iommufd command: the structure as the program gave it, and the way back.
 #pragma once
 
+#include <fcntl.h>
+
 #include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <memory>
 #include <type_traits>
 #include <vector>
 
+#include "base/file.h"
 #include "base/program.h"
 #include "base/result.h"
 
@@ -22,6 +26,9 @@ class Call {
   Call(Program& program, std::uint64_t argument) : program_(program), argument_(argument) {}
 
   Program& program() const { return program_; }
+  // What the call answers if it succeeds: 0, unless a handler has more to say.
+  long value() const { return value_; }
+  void set_value(long value) { value_ = value; }
 
   // The command's structure has `bytes`, of which the program must have `minimum`; what it has not is 0.
   // EFAULT: not readable; EINVAL: too short; E2BIG: what we do not know is not 0.
@@ -54,6 +61,15 @@ class Call {
   Result<> respond(const T& answer) const {
     return program_.copy_out(argument_, &answer, std::min<std::size_t>(user_bytes_, sizeof answer));
   }
+  // Puts a file into the program for a call whose answer is then written: taken back if that fails.
+  template <typename Answer>
+  Result<> respond_with_file(Answer& answer, std::uint32_t Answer::* descriptor, std::shared_ptr<File> file) const {
+    const int installed = TRY(program_.install(std::move(file), O_CLOEXEC));
+    answer.*descriptor = static_cast<std::uint32_t>(installed);
+    const Result<> responded = respond(answer);
+    if (!responded) program_.take_back(installed);
+    return responded;
+  }
   template <typename T>
   Result<std::vector<T>> fetch_array(std::uint64_t user, std::size_t count) const {
     std::vector<T> values;
@@ -70,6 +86,7 @@ class Call {
   Program& program_;
   std::uint64_t argument_;
   std::size_t user_bytes_ = 0;
+  long value_ = 0;
   std::array<std::byte, kMost> buffer_{};
 };
 

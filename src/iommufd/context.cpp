@@ -1,32 +1,37 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// Devices of a context: binding, and the attach of iommufd (core-rules sections 14, 16).
+// What a context holds: bound devices, objects whose files it knows, mapped pages. How devices attach is in attach.cpp.
 #include "iommufd/context.h"
 
-#include <algorithm>
+#include <sys/mman.h>
+
 #include <new>
 
+#include "base/file.h"
 #include "base/log.h"
+#include "core/shared_memory.h"
+#include "iommufd/queue_file.h"
 #include "machine/machine.h"
 
 namespace softiommu::iommufd {
 
-namespace {
-
-Error error_of(const AttachError& error) { return {error.code, error.reason.property}; }
-
-}  // namespace
-
-Context::~Context() {
-  // Domains before the address spaces whose areas they hold; bound devices are gone.
-  std::vector<std::uint32_t> hwpts;
-  objects_.for_each<Hwpt>([&](Hwpt& hwpt) { hwpts.push_back(hwpt.id()); });
-  for (const std::uint32_t id : hwpts) (void)objects_.take(id);
-}
+Context::~Context() { objects_.clear(); }
 
 Result<> Context::remove(std::uint32_t id) {
   const std::unique_ptr<Object> object = TRY(objects_.take(id));
   if (object.get() == compat_) compat_ = nullptr;
   return {};
+}
+
+Result<> Context::keep_made(const Result<>& responded, std::uint32_t id) {
+  if (responded) return {};
+  const MutexLock lock(mutex_);
+  (void)remove(id);
+  return responded;
+}
+
+void Context::unuse(Object& object) {
+  const MutexLock lock(mutex_);
+  object.unuse();
 }
 
 // ---- binding
@@ -44,7 +49,6 @@ Result<BoundDevice*> Context::bind(const Device& device) {
     std::weak_ptr<BoundGroup>& place = groups_[group.id()];
     std::shared_ptr<BoundGroup> bound = place.lock();
     if (bound == nullptr) place = bound = std::make_shared<BoundGroup>(group);
-    bound->attached.reserve(bound->group.devices().size());
     TRY(group.share_dma_owner(this));
     std::unique_ptr<BoundDevice> made(new (std::nothrow) BoundDevice(device, std::move(bound)));
     if (made == nullptr) {
@@ -59,139 +63,22 @@ Result<BoundDevice*> Context::bind(const Device& device) {
 
 void Context::unbind(BoundDevice& device) {
   const MutexLock lock(mutex_);
-  if (device.attached()) leave(device);
+  unbind_locked(device);
+}
+
+void Context::unbind_locked(BoundDevice& device) {
+  for (bool found = true; found;) {
+    found = false;
+    for (const auto& [pasid, attachment] : device.group().attachments) {
+      if (!attachment.has(device)) continue;
+      leave(device, pasid);
+      found = true;
+      break;
+    }
+  }
+  if (device.vdevice() != nullptr) (void)objects_.bury(device.vdevice()->id());
   device.unuse();
   (void)objects_.take(device.id());
-}
-
-// ---- attaching
-
-Result<std::uint32_t> Context::attach(BoundDevice& device, std::uint32_t pt_id) {
-  return without_throwing([&]() -> Result<std::uint32_t> {
-    const MutexLock lock(mutex_);
-    if (objects_.find(pt_id) == nullptr) return fail(ENOENT, "no object has this id");
-    if (auto* const hwpt = objects_.find<Hwpt>(pt_id)) {
-      TRY(attach_to(device, *hwpt));
-    } else if (auto* const ioas = objects_.find<Ioas>(pt_id)) {
-      return TRY(attach_to_ioas(device, *ioas))->id();
-    } else {
-      return fail(EINVAL, "the object is neither an IOAS nor a hardware page table");
-    }
-    return pt_id;
-  });
-}
-
-Result<> Context::attach_to(BoundDevice& device, Hwpt& hwpt) {
-  return device.attached() ? replace(device, hwpt) : join(device, hwpt);
-}
-
-Result<> Context::reserve_for(const Device& device, Ioas& ioas) {
-  for (const ReservedRegion& region : device.group()->driver().reserved_regions(device)) {
-    if (region.kind == ReservedRegion::Kind::relaxable) continue;
-    const auto reserved = without_throwing([&] { return ioas.table().reserve(region.range, &device); });
-    if (reserved) continue;
-    ioas.table().release_reserved(&device);
-    return reserved;
-  }
-  return {};
-}
-
-Result<> Context::join(BoundDevice& device, Hwpt& hwpt) {
-  BoundGroup& bound = device.group();
-  if (bound.hwpt != nullptr && bound.hwpt != &hwpt) return fail(EINVAL, "the group is on another page table");
-  TRY(reserve_for(device.device(), hwpt.ioas()));
-  if (bound.hwpt == nullptr) {
-    if (const auto attached = bound.group.attach(hwpt.domain()); !attached) {
-      hwpt.ioas().table().release_reserved(&device.device());
-      return std::unexpected(error_of(attached.error()));
-    }
-    bound.hwpt = &hwpt;
-  }
-  bound.attached.push_back(&device);
-  hwpt.use();
-  device.use();
-  return {};
-}
-
-Result<> Context::replace(BoundDevice& device, Hwpt& hwpt) {
-  BoundGroup& bound = device.group();
-  Hwpt& old = *bound.hwpt;
-  if (&old == &hwpt) return {};
-  const bool moves = &old.ioas() != &hwpt.ioas();
-  const auto release = [&](Ioas& ioas) {
-    for (BoundDevice* member : bound.attached) ioas.table().release_reserved(&member->device());
-  };
-  if (moves) {
-    for (BoundDevice* member : bound.attached) {
-      if (const auto reserved = reserve_for(member->device(), hwpt.ioas()); !reserved) {
-        release(hwpt.ioas());
-        return reserved;
-      }
-    }
-  }
-  if (const auto replaced = bound.group.replace(hwpt.domain()); !replaced) {
-    if (moves) release(hwpt.ioas());
-    return std::unexpected(error_of(replaced.error()));
-  }
-  if (moves) release(old.ioas());
-  bound.hwpt = &hwpt;
-  for (std::size_t i = 0; i < bound.attached.size(); ++i) hwpt.use();
-  drop(old, bound.attached.size());
-  return {};
-}
-
-// The search: automatic domains in the order they were made; only `incompatible` goes on to the next.
-Result<Hwpt*> Context::attach_to_ioas(BoundDevice& device, Ioas& ioas) {
-  for (std::size_t i = 0; i < ioas.hwpts().size(); ++i) {
-    Hwpt& hwpt = *ioas.hwpts()[i];
-    if (hwpt.life() != Hwpt::Life::automatic) continue;
-    const auto attached = attach_to(device, hwpt);
-    if (attached) return &hwpt;
-    if (attached.error().code != EINVAL) return std::unexpected(attached.error());
-  }
-  Hwpt* const fresh = TRY(make_hwpt(device, ioas, {}, Hwpt::Life::automatic));
-  if (const auto attached = attach_to(device, *fresh); !attached) {
-    (void)remove(fresh->id());
-    return std::unexpected(attached.error());
-  }
-  return fresh;
-}
-
-Result<Hwpt*> Context::make_hwpt(BoundDevice& device, Ioas& ioas, const DomainRequest& request, Hwpt::Life life) {
-  Group& group = device.group().group;
-  auto domain = TRY(system_.allocate_domain(group, request));
-  // Before anything is mapped: mappings that do not snoop could not be told apart later.
-  const auto can_enforce = [&](const Device* member) { return group.driver().can_enforce_cache_coherency(*member); };
-  if (std::ranges::all_of(group.devices(), can_enforce)) domain->enforce_cache_coherency();
-  Hwpt* const hwpt = TRY(objects_.add(std::make_unique<Hwpt>(ioas, std::move(domain), life)));
-  const auto published = without_throwing([&] { return hwpt->publish(); });
-  if (published) return hwpt;
-  (void)remove(hwpt->id());
-  return std::unexpected(published.error());
-}
-
-void Context::detach(BoundDevice& device) {
-  const MutexLock lock(mutex_);
-  if (device.attached()) leave(device);
-}
-
-void Context::leave(BoundDevice& device) {
-  BoundGroup& bound = device.group();
-  Hwpt& hwpt = *bound.hwpt;
-  std::erase(bound.attached, &device);
-  if (bound.attached.empty()) {
-    bound.group.detach();
-    bound.hwpt = nullptr;
-  }
-  hwpt.ioas().table().release_reserved(&device.device());
-  device.unuse();
-  drop(hwpt, 1);
-}
-
-// `users` devices have left it.
-void Context::drop(Hwpt& hwpt, std::size_t users) {
-  while (users-- > 0) hwpt.unuse();
-  if (hwpt.life() == Hwpt::Life::automatic && !hwpt.in_use()) (void)remove(hwpt.id());
 }
 
 std::optional<std::uint32_t> Context::owned_id(const Device& device) {
@@ -202,6 +89,32 @@ std::optional<std::uint32_t> Context::owned_id(const Device& device) {
     if (!found && &bound.group().group == device.group()) found = 0;
   });
   return found;
+}
+
+// ---- mapped pages
+
+int Context::mmap(std::uint64_t offset, std::uint64_t bytes, int prot, int flags, MmapPlan& out) {
+  if (!is_aligned(bytes, kPageSize) || (flags & MAP_TYPE) == MAP_PRIVATE) return -EINVAL;
+  if ((prot & PROT_EXEC) != 0) return -EPERM;
+  const auto planned = without_throwing([&]() -> Result<> {
+    const MutexLock lock(mutex_);
+    const auto offered = mmaps_.find(offset);
+    if (offered == mmaps_.end() || offered->second.memory->bytes() != bytes)
+      return fail(ENXIO, "nothing is offered at this offset, in this length");
+    offered->second.owner->use();
+    struct NotMapped {
+      Object* owner;
+      ~NotMapped() {
+        if (owner != nullptr) owner->unuse();
+      }
+    } undo{offered->second.owner};
+    out.keeps_alive = std::make_shared<MappedUse>(shared_from_this(), *offered->second.owner);
+    undo.owner = nullptr;
+    out.kind = MmapPlan::Kind::memory;
+    out.descriptor = offered->second.memory->descriptor();
+    return {};
+  });
+  return planned ? 0 : -planned.error().code;
 }
 
 // ---- VFIO compatibility

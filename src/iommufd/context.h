@@ -3,7 +3,7 @@
 //
 // Commands are rows of a table (commands.cpp): name, number, sizes, handler; size and zero-tail checks and tracing
 // follow from it. One lock guards everything; the program's memory is read before it is taken and written after it is
-// given back. The context lives as long as its file or a bound device.
+// given back. The context lives as long as its file, a file of one of its queues, or a bound device.
 #pragma once
 
 #include <atomic>
@@ -13,23 +13,28 @@
 #include <optional>
 #include <vector>
 
+#include "base/memlock.h"
 #include "base/mutex.h"
 #include "base/program.h"
 #include "base/result.h"
 #include "core/system.h"
-#include "base/memlock.h"
+#include "iommufd/call.h"
 #include "iommufd/objects.h"
+#include "iommufd/viommu.h"
+
+namespace softiommu::mock {
+class MockDriver;
+}
 
 namespace softiommu::iommufd {
 
 struct Options {
   MemlockLimit memlock;
   bool allow_unsafe_interrupts = false;  // bind devices whose interrupts are not isolated
+  mock::MockDriver* selftest = nullptr;  // the kernel's own tests may ask for its devices (IOMMU_TEST_CMD)
 };
 
-class Call;
-
-class Context {
+class Context : public std::enable_shared_from_this<Context> {
  public:
   // `user`: what the user's programs have locked together.
   Context(System& system, LockedMemory& user, const Options& options)
@@ -45,13 +50,24 @@ class Context {
   // EPERM: interrupts not isolated, or the group is someone else's; EBUSY; ENOMEM; the rest from the claim.
   Result<BoundDevice*> bind(const Device& device);
   void unbind(BoundDevice& device);
-  // Attaches it (or moves it, if it is attached) to the HWPT or a fitting domain of the IOAS `pt_id`; returns the id of
-  // the HWPT that it is on. ENOENT: no such object; EINVAL: not one to attach to, or incompatible; others
-  // from the search. On failure everything is as it was.
-  Result<std::uint32_t> attach(BoundDevice& device, std::uint32_t pt_id);
-  void detach(BoundDevice& device);
+  // Attaches a PASID of it (0: its requests without one) to the HWPT or a fitting domain of the IOAS `pt_id`; returns
+  // the id of the HWPT that it is on.
+  //   ENOENT  no such object;  EBUSY  it is attached
+  //   EINVAL  not an object to attach to, incompatible, or the HWPT and what is attached differ in PASID use
+  //   others  from the search. On failure everything is as it was.
+  Result<std::uint32_t> attach(BoundDevice& device, std::uint32_t pt_id, Pasid pasid = 0);
+  // Moves it there. EINVAL: it is not attached.
+  Result<std::uint32_t> replace(BoundDevice& device, std::uint32_t pt_id, Pasid pasid = 0);
+  // Whichever of the two it takes: as VFIO's device files do.
+  Result<std::uint32_t> attach_or_replace(BoundDevice& device, std::uint32_t pt_id, Pasid pasid = 0);
+  void detach(BoundDevice& device, Pasid pasid = 0);
   // The id of the device as bound here; 0: it is not, but its group is this context's; nullopt: it is someone else's.
   std::optional<std::uint32_t> owned_id(const Device& device);
+
+  // ---- for files: mmap of what a virtual IOMMU offers, as mmap answers (0 or a negative errno).
+  int mmap(std::uint64_t offset, std::uint64_t bytes, int prot, int flags, MmapPlan& out);
+  // A file of the object, or a mapping, is gone.
+  void unuse(Object& object);
 
   // ---- VFIO compatibility: one IOAS serves calls that name none.
   // Makes it if there is none.
@@ -66,12 +82,33 @@ class Context {
     return action(*compat_);
   }
   // Memory of the calling program, or of a file that it has open.
-  std::shared_ptr<Pages> make_pages(Program& caller, std::uint64_t user, bool writable) {
-    return std::make_shared<Pages>(account_of(caller), system_.machine().memory(), user, writable);
+  PagesRef make_pages(Program& caller, std::uint64_t user, bool writable) {
+    return PagesRef::make(account_of(caller), memory(), user, writable);
   }
-  std::shared_ptr<Pages> make_pages(Program& caller, std::unique_ptr<FileMapping> file, bool writable) {
-    return std::make_shared<Pages>(account_of(caller), system_.machine().memory(), std::move(file), writable);
+  PagesRef make_pages(Program& caller, std::unique_ptr<FileMapping> file, bool writable) {
+    return PagesRef::make(account_of(caller), memory(), std::move(file), writable);
   }
+  // Memory of a device; it counts as nobody's.
+  PagesRef make_pages(Program& caller, DmaBufPart part, bool writable) {
+    return PagesRef::make(Account(caller.shared(), user_, options_.memlock, Accounting::none), memory(),
+                          std::move(part), writable);
+  }
+  // Unmaps in an IOAS; accesses are asked to let go without a lock. ENOENT: no such IOAS; IoPagetable::unmap.
+  Result<> unmap(std::uint32_t ioas_id, IoPagetable::Unmapping& unmapping);
+  // The DMA-BUF is revoked: nothing of it stays mapped.
+  void revoke(const DmaBuf& buffer);
+
+  // ---- for drivers that use a program's memory themselves, and for the kernel's tests
+  System& system() { return system_; }
+  Memory& memory() { return system_.machine().memory(); }
+  // Runs `action(ObjectTable&)` under the lock.
+  template <class Action>
+  auto locked(Action&& action) {
+    const MutexLock lock(mutex_);
+    return action(objects_);
+  }
+  // For objects that end with a device of theirs.
+  void unbind_locked(BoundDevice& device) REQUIRES(mutex_);
 
   // ---- handlers of commands: the request as the program gave it, which they change into the answer.
   Result<> destroy(Call& call);
@@ -88,22 +125,50 @@ class Context {
   Result<> hwpt_alloc(Call& call);
   Result<> hwpt_set_dirty_tracking(Call& call);
   Result<> hwpt_get_dirty_bitmap(Call& call);
+  Result<> hwpt_invalidate(Call& call);
   Result<> get_hw_info(Call& call);
+  Result<> fault_queue_alloc(Call& call);
+  Result<> viommu_alloc(Call& call);
+  Result<> vdevice_alloc(Call& call);
+  Result<> veventq_alloc(Call& call);
+  Result<> hw_queue_alloc(Call& call);
+  Result<> test(Call& call);
 
  private:
-  // What an attach does with one HWPT: for a device that is attached it is a replacement.
-  Result<> attach_to(BoundDevice& device, Hwpt& hwpt) REQUIRES(mutex_);
-  Result<> join(BoundDevice& device, Hwpt& hwpt) REQUIRES(mutex_);
-  Result<> replace(BoundDevice& device, Hwpt& hwpt) REQUIRES(mutex_);
-  Result<Hwpt*> attach_to_ioas(BoundDevice& device, Ioas& ioas) REQUIRES(mutex_);
+  // Which PASID of a device changes, and how.
+  struct Change {
+    enum class Kind : std::uint8_t { attach, replace } kind;
+    BoundDevice& device;
+    Pasid pasid;
+  };
+  Result<std::uint32_t> change_pt(const Change& change, std::uint32_t pt_id) REQUIRES(mutex_);
+  Result<> change_hwpt(const Change& change, Hwpt& hwpt) REQUIRES(mutex_);
+  Result<> join(const Change& change, Hwpt& hwpt) REQUIRES(mutex_);
+  Result<> attach_first(const Change& change, Hwpt& hwpt) REQUIRES(mutex_);
+  Result<> move(const Change& change, Hwpt& hwpt) REQUIRES(mutex_);
+  Result<Hwpt*> search(const Change& change, Ioas& ioas) REQUIRES(mutex_);
   Result<> reserve_for(const Device& device, Ioas& ioas) REQUIRES(mutex_);
-  Result<Hwpt*> make_hwpt(BoundDevice& device, Ioas& ioas, const DomainRequest& request, Hwpt::Life life)
-      REQUIRES(mutex_);
-  void leave(BoundDevice& device) REQUIRES(mutex_);
+  void leave(BoundDevice& device, Pasid pasid) REQUIRES(mutex_);
   void drop(Hwpt& hwpt, std::size_t users) REQUIRES(mutex_);
+
+  Result<PagingHwpt*> make_hwpt(BoundDevice& device, Ioas& ioas, const DomainRequest& request, PagingHwpt::Life life)
+      REQUIRES(mutex_);
+  Result<NestedHwpt*> make_nested_hwpt(BoundDevice& device, Object& with, const DomainRequest& request,
+                                       const UserData& data) REQUIRES(mutex_);
+  Result<std::uint32_t> make_requested_hwpt(const abi::HwptAlloc& request, const UserData& data) REQUIRES(mutex_);
+  Result<std::uint32_t> make_viommu(const abi::ViommuAlloc& request, UserData& data) REQUIRES(mutex_);
+  // The end of a call that made an object: it is undone if the answer could not be written.
+  Result<> keep_made(const Result<>& responded, std::uint32_t id);
+  template <class Answer>
+  Result<> respond_made(Call& call, const Answer& answer, std::uint32_t id) {
+    return keep_made(call.respond(answer), id);
+  }
+  template <class Answer>
+  Result<> respond_with_queue(Call& call, Answer& answer, std::uint32_t Answer::* descriptor, EventQueue& queue);
   Result<> remove(std::uint32_t id) REQUIRES(mutex_);
+  Result<PagesRef> pages_of_file(Program& caller, const FilePart& part);
   Account account_of(Program& caller) {
-    return {caller.shared_from_this(), user_, options_.memlock, accounting_.load(std::memory_order_relaxed)};
+    return {caller.shared(), user_, options_.memlock, accounting_.load(std::memory_order_relaxed)};
   }
 
   System& system_;
@@ -111,6 +176,7 @@ class Context {
   const Options& options_;
   Mutex mutex_;
   ObjectTable objects_ GUARDED_BY(mutex_);
+  OfferedMmaps mmaps_ GUARDED_BY(mutex_);
   std::map<unsigned, std::weak_ptr<BoundGroup>> groups_ GUARDED_BY(mutex_);
   Ioas* compat_ GUARDED_BY(mutex_) = nullptr;
   std::atomic<Accounting> accounting_{Accounting::user};  // IOMMU_OPTION_RLIMIT_MODE

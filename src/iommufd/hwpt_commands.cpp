@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// Commands on hardware page tables and on what is behind them: HWPT_*, GET_HW_INFO.
+// Commands on hardware page tables and on what is behind them: HWPT_*, GET_HW_INFO. How HWPTs are made is in
+// make_hwpt.cpp.
 #include <algorithm>
 #include <array>
+#include <utility>
 
 #include "core/driver.h"
 #include "iommufd/abi.h"
@@ -41,6 +43,36 @@ Result<> set_bits(Program& program, std::uint64_t bitmap, const std::vector<Dirt
   return {};
 }
 
+// Linux's bounds for HWPT_INVALIDATE: one call shall not keep a processor for long.
+constexpr std::uint32_t kMostEntries = 1U << 19;
+constexpr std::uint32_t kPieceBytes = 16 * kKiB;
+
+Result<> check_entries(const abi::HwptInvalidate& request, std::uint32_t entries) {
+  if (entries == 0) return {};
+  if (request.data_uptr == 0 || request.entry_len == 0) return fail(EINVAL, "there are no entries");
+  if (request.entry_len > kPageSize || entries > kMostEntries) return fail(EINVAL, "there are too many entries");
+  return {};
+}
+
+// Whole entries as far as they can be read, and whether all can.
+struct EntriesRead {
+  std::vector<std::byte> entries;
+  Result<> all;
+};
+
+EntriesRead read_entries(const Call& call, std::uint64_t user, std::uint32_t entry_bytes, std::uint32_t count) {
+  EntriesRead read{std::vector<std::byte>(std::size_t{entry_bytes} * count), {}};
+  if (call.program().copy_in(read.entries.data(), user, read.entries.size())) return read;
+  for (std::size_t i = 0; i < count; ++i) {
+    read.all = call.program().copy_in(&read.entries[i * entry_bytes], user + i * entry_bytes, entry_bytes);
+    if (!read.all) {
+      read.entries.resize(i * entry_bytes);
+      break;
+    }
+  }
+  return read;
+}
+
 }  // namespace
 
 Result<> Context::hwpt_alloc(Call& call) {
@@ -48,31 +80,51 @@ Result<> Context::hwpt_alloc(Call& call) {
   if (request.reserved != 0) return fail(EOPNOTSUPP, "a reserved field is set");
   if ((request.data_type == abi::kHwptDataNone) != (request.data_len == 0))
     return fail(EINVAL, "a data type and a length go together");
-  constexpr std::uint32_t kKnown = abi::kHwptNestParent | abi::kHwptDirtyTracking | abi::kHwptPasid;
+  const UserData data(call.program(), request.data_type, request.data_len, request.data_uptr);
   {
     const MutexLock lock(mutex_);
-    auto* const device = objects_.find<BoundDevice>(request.dev_id);
-    if (device == nullptr) return fail(ENOENT, "no device has this id");
-    auto* const ioas = objects_.find<Ioas>(request.pt_id);
-    if (ioas == nullptr) return fail(EINVAL, "the page table's parent is not an IOAS");
-    if ((request.flags & ~kKnown) != 0 || request.data_len != 0) return fail(EOPNOTSUPP, "not offered");
-    const DomainRequest domain{.dirty_tracking = (request.flags & abi::kHwptDirtyTracking) != 0,
-                               .nest_parent = (request.flags & abi::kHwptNestParent) != 0,
-                               .pasid = (request.flags & abi::kHwptPasid) != 0};
-    request.out_hwpt_id = TRY(make_hwpt(*device, *ioas, domain, Hwpt::Life::kept))->id();
+    request.out_hwpt_id = TRY(make_requested_hwpt(request, data));
   }
-  const auto responded = call.respond(request);
-  if (responded) return {};
-  const MutexLock lock(mutex_);
-  (void)remove(request.out_hwpt_id);
-  return responded;
+  return respond_made(call, request, request.out_hwpt_id);
+}
+
+// The entries are read in pieces with no lock held: the object is looked for again for each.
+Result<> Context::hwpt_invalidate(Call& call) {
+  auto request = call.request<abi::HwptInvalidate>();
+  const std::uint32_t entries = std::exchange(request.entry_num, 0);
+  const auto invalidate = [&](UserArray& piece) -> Result<> {
+    const MutexLock lock(mutex_);
+    if (objects_.find(request.hwpt_id) == nullptr) return fail(ENOENT, "no object has this id");
+    if (auto* const nested = objects_.find<NestedHwpt>(request.hwpt_id)) return nested->domain().invalidate(piece);
+    if (auto* const viommu = objects_.find<Viommu>(request.hwpt_id)) return viommu->driver_part().invalidate(piece);
+    return fail(EINVAL, "the object caches nothing of the program's");
+  };
+  const auto all = [&]() -> Result<> {
+    if (request.reserved != 0) return fail(EOPNOTSUPP, "a reserved field is set");
+    TRY(check_entries(request, entries));
+    do {
+      const std::uint32_t count = std::min(entries - request.entry_num, kPieceBytes / std::max(request.entry_len, 1U));
+      const std::uint64_t from = request.data_uptr + std::uint64_t{request.entry_num} * request.entry_len;
+      auto read = read_entries(call, from, request.entry_len, count);
+      UserArray piece(request.data_type, request.entry_len, std::move(read.entries));
+      const Result<> done = without_throwing([&] { return invalidate(piece); });
+      request.entry_num += piece.accepted();
+      TRY(done);
+      TRY(read.all);
+      if (piece.more()) return fail(EINVAL, "the driver left entries");
+    } while (request.entry_num < entries);
+    return {};
+  };
+  const Result<> done = without_throwing(all);
+  TRY(call.respond(request));  // how many were done, also where one failed
+  return done;
 }
 
 Result<> Context::hwpt_set_dirty_tracking(Call& call) {
   const auto request = call.request<abi::HwptSetDirtyTracking>();
   if ((request.flags & ~abi::kDirtyTrackingEnable) != 0) return fail(EOPNOTSUPP, "unknown flags");
   const MutexLock lock(mutex_);
-  auto* const hwpt = objects_.find<Hwpt>(request.hwpt_id);
+  auto* const hwpt = objects_.find<PagingHwpt>(request.hwpt_id);
   if (hwpt == nullptr) return fail(ENOENT, "no hardware page table has this id");
   const bool enable = (request.flags & abi::kDirtyTrackingEnable) != 0;
   // What was written before does not count.
@@ -86,7 +138,7 @@ Result<> Context::hwpt_get_dirty_bitmap(Call& call) {
   std::vector<DirtyRun> runs;
   {
     const MutexLock lock(mutex_);
-    auto* const hwpt = objects_.find<Hwpt>(request.hwpt_id);
+    auto* const hwpt = objects_.find<PagingHwpt>(request.hwpt_id);
     if (hwpt == nullptr) return fail(ENOENT, "no hardware page table has this id");
     const std::uint64_t bits = TRY(check_bitmap(request));
     const std::uint64_t alignment = hwpt->ioas().table().alignment();
@@ -110,12 +162,14 @@ Result<> Context::get_hw_info(Call& call) {
   const bool typed = (request.flags & abi::kHwInfoInputType) != 0;
   HardwareInfo info;
   bool tracks_dirty = false;
+  unsigned pasid_bits = 0;
   {
     const MutexLock lock(mutex_);
     auto* const device = objects_.find<BoundDevice>(request.dev_id);
     if (device == nullptr) return fail(ENOENT, "no device has this id");
     info = device->group().group.driver().hardware_info(device->device());
     tracks_dirty = device->group().group.driver().tracks_dirty(device->device());
+    pasid_bits = device->group().group.driver().pasid_bits(device->device());
   }
   if (typed && request.data_type != abi::kHwInfoNone && request.data_type != info.type)
     return fail(EOPNOTSUPP, "not this hardware's type");
@@ -129,7 +183,7 @@ Result<> Context::get_hw_info(Call& call) {
   }
   request.data_len = static_cast<std::uint32_t>(info.bytes);
   request.data_type = info.type;
-  request.out_max_pasid_log2 = 0;
+  request.out_max_pasid_log2 = static_cast<std::uint8_t>(pasid_bits);
   request.out_capabilities = abi::kHwCapAtsNotSupported | (tracks_dirty ? abi::kHwCapDirtyTracking : 0);
   return call.respond(request);
 }

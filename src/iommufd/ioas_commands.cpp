@@ -3,8 +3,10 @@
 //
 // An answer that cannot be written back (EFAULT) undoes what made an object, as in Linux; a mapping stays.
 #include <algorithm>
+#include <set>
 
 #include "iommufd/abi.h"
+#include "iommufd/access.h"
 #include "iommufd/call.h"
 #include "iommufd/context.h"
 
@@ -100,6 +102,18 @@ Result<> Context::ioas_map(Call& call) {
   return call.respond(request);
 }
 
+// A DMA-BUF, or a memory file.
+Result<PagesRef> Context::pages_of_file(Program& caller, const FilePart& part) {
+  const auto file = caller.file_of(part.descriptor);
+  const auto dma_buf = file ? std::dynamic_pointer_cast<DmaBufFile>(*file) : nullptr;
+  if (dma_buf == nullptr) return make_pages(caller, TRY(caller.map_file(part)), part.writable);
+  DmaBuf& buffer = *dma_buf->buffer();
+  if (part.start > buffer.bytes() || part.bytes > buffer.bytes() - part.start)
+    return fail(EINVAL, "the DMA-BUF is smaller");
+  buffer.add_importer(shared_from_this());
+  return make_pages(caller, DmaBufPart{dma_buf->buffer(), part.start, buffer.first() + part.start}, part.writable);
+}
+
 Result<> Context::ioas_map_file(Call& call) {
   auto request = call.request<abi::IoasMapFile>();
   const Prot prot = TRY(check_map(request.flags, {request.iova, request.length}));
@@ -109,12 +123,13 @@ Result<> Context::ioas_map_file(Call& call) {
   }
   if (request.length == 0) return fail(EINVAL, "the length is 0");
   if (request.start + (request.length - 1) < request.start) return fail(EOVERFLOW, "the part of the file wraps");
-  auto file = TRY(call.program().map_file({request.fd, request.start, request.length, prot.write}));
+  const PagesRef pages = TRY(pages_of_file(call.program(), {request.fd, request.start, request.length, prot.write}));
   {
     const MutexLock lock(mutex_);
     auto* const ioas = objects_.find<Ioas>(request.ioas_id);
     if (ioas == nullptr) return fail(ENOENT, "no IOAS has this id");
-    const Piece piece{make_pages(call.program(), std::move(file), prot.write), 0, request.length};
+    if (pages->dma_buf() != nullptr && pages->dma_buf()->revoked()) return fail(ENODEV, "the DMA-BUF is revoked");
+    const Piece piece{pages, 0, request.length};
     request.iova = TRY(ioas->table().map({&piece, 1}, fixed_iova(request.flags, request.iova), prot)).value;
   }
   return call.respond(request);
@@ -135,30 +150,72 @@ Result<> Context::ioas_copy(Call& call) {
   return call.respond(request);
 }
 
+Result<> Context::unmap(std::uint32_t ioas_id, IoPagetable::Unmapping& unmapping) {
+  for (;;) {
+    std::vector<std::shared_ptr<AccessUser>> users;
+    {
+      const MutexLock lock(mutex_);
+      auto* const ioas = objects_.find<Ioas>(ioas_id);
+      if (ioas == nullptr) return fail(ENOENT, "no IOAS has this id");
+      TRY(ioas->table().unmap(unmapping));
+      if (!unmapping.in_the_way) return {};
+      objects_.for_each<AccessObject>([&](const AccessObject& access) {
+        if (access.unpin_from() == ioas) users.push_back(access.user());
+      });
+    }
+    for (const auto& user : users)
+      if (user != nullptr) user->unmap(*unmapping.in_the_way);
+  }
+}
+
+void Context::revoke(const DmaBuf& buffer) {
+  const MutexLock lock(mutex_);
+  objects_.for_each<Ioas>([&](Ioas& ioas) { ioas.table().revoke(buffer); });
+}
+
 Result<> Context::ioas_unmap(Call& call) {
   auto request = call.request<abi::IoasUnmap>();
-  {
-    const MutexLock lock(mutex_);
-    auto* const ioas = objects_.find<Ioas>(request.ioas_id);
-    if (ioas == nullptr) return fail(ENOENT, "no IOAS has this id");
-    if (request.iova == 0 && request.length == kMost) {
-      request.length = ioas->table().unmap_all();
-    } else {
-      if (request.iova == kMost || request.length == kMost) return fail(EOVERFLOW, "an address or length is too large");
-      request.length = TRY(ioas->table().unmap(request.iova, request.length));
-      if (request.length == 0) return fail(ENOENT, "nothing is mapped there");
-    }
+  auto unmapping = IoPagetable::Unmapping::everything();
+  const bool all = request.iova == 0 && request.length == kMost;
+  if (!all) {
+    const bool found = locked([&](ObjectTable& objects) { return objects.find<Ioas>(request.ioas_id) != nullptr; });
+    if (!found) return fail(ENOENT, "no IOAS has this id");
+    if (request.iova == kMost || request.length == kMost) return fail(EOVERFLOW, "an address or length is too large");
+    unmapping = TRY(IoPagetable::Unmapping::of(request.iova, request.length));
   }
+  TRY(unmap(request.ioas_id, unmapping));
+  request.length = unmapping.bytes;
+  if (!all && request.length == 0) return fail(ENOENT, "nothing is mapped there");
   return call.respond(request);
 }
 
-// The memory is whoever calls' from now on. Memory of files only: anonymous memory stayed behind with the old process.
+// The memory is accounted to whoever calls from now on. Memory of files only: anonymous memory stayed behind with the
+// old process.
 Result<> Context::ioas_change_process(Call& call) {
   if (call.request<abi::IoasChangeProcess>().reserved != 0) return fail(EOPNOTSUPP, "a reserved field is set");
   const MutexLock lock(mutex_);
+  std::set<Pages*> all;
   bool files = true;
-  objects_.for_each<Ioas>([&](Ioas& ioas) { files &= ioas.table().only_files(); });
-  return files ? Result<>{} : fail(EINVAL, "a mapping is of anonymous memory");
+  objects_.for_each<Ioas>([&](Ioas& ioas) {
+    ioas.table().for_each_pages([&](Pages& pages) {
+      files &= pages.of_file();
+      all.insert(&pages);
+    });
+  });
+  if (!files) return fail(EINVAL, "a mapping is not of a file");
+  const auto caller = call.program().shared();
+  std::vector<std::pair<Pages*, Account>> moved;  // with whose they were
+  for (Pages* pages : all) {
+    if (&pages->program() == caller.get()) continue;
+    moved.reserve(moved.size() + 1);
+    const Account before = pages->account();
+    if (const auto done = pages->account_to(before.of(caller)); !done) {
+      for (const auto& [undone, account] : moved) undone->account_again(account);
+      return done;
+    }
+    moved.emplace_back(pages, before);
+  }
+  return {};
 }
 
 Result<> Context::vfio_ioas(Call& call) {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // The objects of one iommufd context: ids, kinds, who uses whom.
 //
-// An object that another one (or an open device file) uses cannot be destroyed: EBUSY. Ids are the lowest free number
-// from 1. Not thread-safe: the context's lock guards it.
+// An object that another one (or an open file) uses cannot be destroyed: EBUSY. Ids are the lowest free number from 1;
+// that of an object which ended with another one is not given again. Not thread-safe: the context's lock guards it.
 #pragma once
 
 #include <cstdint>
@@ -44,27 +44,36 @@ class ObjectTable {
     return added;
   }
   // nullptr: no object of that id, or one of another kind.
-  Object* find(std::uint32_t id) const { return id < slots_.size() ? slots_[id].get() : nullptr; }
+  Object* find(std::uint32_t id) const { return id < slots_.size() ? slots_[id].object.get() : nullptr; }
   template <class T>
   T* find(std::uint32_t id) const {
     return dynamic_cast<T*>(find(id));
   }
   // ENOENT: no such object; EBUSY: something uses it. The caller ends its life, after what it holds is let go.
   Result<std::unique_ptr<Object>> take(std::uint32_t id);
+  // The object ends although the program did not ask: its id stays taken, by nothing.
+  std::unique_ptr<Object> bury(std::uint32_t id);
+  // Ends every object, none before those that use it.
+  void clear();
   bool empty() const { return count_ == 0; }
 
   // In the order of ids.
   template <class T, class Visitor>
   void for_each(Visitor&& visit) const {
-    for (const auto& slot : slots_)
-      if (auto* const object = dynamic_cast<T*>(slot.get())) visit(*object);
+    for (const Slot& slot : slots_)
+      if (auto* const object = dynamic_cast<T*>(slot.object.get())) visit(*object);
   }
 
  private:
+  struct Slot {
+    std::unique_ptr<Object> object;
+    bool buried = false;
+    bool free() const { return object == nullptr && !buried; }
+  };
   Result<> insert(std::unique_ptr<Object> object);
 
-  std::vector<std::unique_ptr<Object>> slots_;  // by id; slot 0 stays empty
-  std::uint32_t first_free_ = 1;                // no slot below it is free
+  std::vector<Slot> slots_;       // by id; slot 0 stays empty
+  std::uint32_t first_free_ = 1;  // no slot below it is free
   std::uint32_t count_ = 0;
 };
 

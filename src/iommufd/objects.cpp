@@ -1,26 +1,34 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "iommufd/objects.h"
 
-#include <algorithm>
-
 namespace softiommu::iommufd {
 
-Result<> Hwpt::publish() {
-  ioas_.hwpts().reserve(ioas_.hwpts().size() + 1);
-  TRY(ioas_.table().add_domain(*domain_));
-  ioas_.hwpts().push_back(this);
+void Hwpt::set_fault_queue(FaultQueue& queue) {
+  fault_queue_ = &queue;
+  queue.use();
+  domain_->set_page_request_handler(queue);
+}
+
+Hwpt::~Hwpt() {
+  domain_.reset();
+  if (fault_queue_ != nullptr) fault_queue_->unuse();
+}
+
+Result<> PagingHwpt::publish() {
+  ioas().hwpts().reserve(ioas().hwpts().size() + 1);
+  TRY(ioas().table().add_domain(domain()));
+  ioas().hwpts().push_back(this);
   published_ = true;
   return {};
 }
 
-Hwpt::~Hwpt() {
+PagingHwpt::~PagingHwpt() {
   if (published_) {
-    ioas_.table().remove_domain(*domain_);
-    std::erase(ioas_.hwpts(), this);
+    ioas().table().remove_domain(domain());
+    std::erase(ioas().hwpts(), this);
   }
-  ioas_.unuse();
+  end_domain();
+  ioas().unuse();
 }
-
-bool BoundDevice::attached() const { return std::ranges::find(group_->attached, this) != group_->attached.end(); }
 
 }  // namespace softiommu::iommufd

@@ -25,6 +25,7 @@ constexpr Flag kFlags[] = {
     {"linux_rules", &RunOptions::linux_rules},
     {"explain", &RunOptions::explain},
     {"trace", &RunOptions::trace},
+    {"selftest", &RunOptions::selftest},
 };
 struct Text {
   std::string_view key;

@@ -22,6 +22,7 @@ struct RunOptions {
   bool linux_rules = false;
   bool explain = false;
   bool trace = false;
+  bool selftest = false;  // the mock IOMMU and IOMMU_TEST_CMD, for the kernel's own tests
 
   Result<> save(const std::string& run_dir) const;
   static Result<RunOptions> load(const std::string& run_dir);

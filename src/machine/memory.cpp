@@ -26,6 +26,7 @@
 #include "base/futex_lock.h"
 #include "machine/findings.h"
 #include "machine/host_pages.h"
+#include "machine/shuffle.h"
 
 namespace softiommu {
 
@@ -36,49 +37,6 @@ constexpr std::uint64_t kChunk = std::uint64_t{1} << kChunkLg2, kBlock = std::ui
 constexpr std::uint32_t kChunkPages = kChunk >> kPageShift, kBlockPages = kBlock >> kPageShift;
 constexpr std::uint32_t kChunkBlocks = kChunkPages / kBlockPages;
 constexpr unsigned kTopLg2 = 52;  // no format has more address bits
-
-// --- fragmentation -------------------------------------------------------------------------------------------
-
-// A fixed shuffle of a chunk's pages, for MemorySpec::fragmented: runs of 1, 2 or 4 pages that are not congruent
-// to their virtual addresses. Groups of four pages, shifted by one page, trade places; some also turn inside.
-namespace shuffle {
-
-constexpr std::uint32_t kGroupPages = 4, kGroups = kChunkPages / kGroupPages;
-constexpr std::uint32_t kFirstFactor = 0x9E37 | 1, kSecondFactor = 0x6D2B;  // the seed: any odd numbers
-
-constexpr std::uint32_t inverse(std::uint32_t odd) {  // modulo 2^16, by Newton's iteration
-  std::uint32_t x = odd;
-  for (int i = 0; i < 4; ++i) x *= 2 - odd * x;
-  return x % kGroups;
-}
-constexpr std::uint32_t mix(std::uint32_t x) { return x ^ x >> 8; }  // its own inverse on 16 bits
-constexpr std::uint32_t forth(std::uint32_t group) {
-  return mix(group * kFirstFactor % kGroups) * kSecondFactor % kGroups;
-}
-constexpr std::uint32_t back(std::uint32_t group) {
-  return mix(group * inverse(kSecondFactor) % kGroups) * inverse(kFirstFactor) % kGroups;
-}
-constexpr std::uint32_t turn(std::uint32_t shuffled_group) { return mix(shuffled_group) % kGroupPages; }
-
-constexpr std::uint32_t to_physical(std::uint32_t page) {
-  const std::uint32_t shifted = (page + 1) % kChunkPages;
-  const std::uint32_t group = forth(shifted / kGroupPages);
-  return group * kGroupPages + (shifted % kGroupPages ^ turn(group));
-}
-constexpr std::uint32_t to_virtual(std::uint32_t page) {
-  const std::uint32_t group = page / kGroupPages;
-  const std::uint32_t shifted = back(group) * kGroupPages + (page % kGroupPages ^ turn(group));
-  return (shifted + kChunkPages - 1) % kChunkPages;
-}
-
-static_assert(kGroups == 1u << 16);
-static_assert([] {
-  for (std::uint32_t page = 0; page < kChunkPages; page += 997)
-    if (to_virtual(to_physical(page)) != page) return false;
-  return true;
-}());
-
-}  // namespace shuffle
 
 // --- side arrays ---------------------------------------------------------------------------------------------
 
@@ -141,6 +99,7 @@ class UserMemory final : public Memory {
   void unpin(PhysRun run) override;
   std::byte* host(PhysAddr pa, std::uint64_t* contiguous) const override;
   bool any_pinned(std::uint64_t user, std::uint64_t bytes) const override;
+  unsigned pins(std::uint64_t user) const override;
   Result<> move_aside(std::uint64_t user, std::uint64_t bytes) override;
   Result<std::uint64_t> relocate(const Relocation& how) override;
   void settle() override { const FutexGuard guard(lock_); }
@@ -559,6 +518,21 @@ bool UserMemory::any_at_home(UserRange range) const {
     at = stop;
   }
   return false;
+}
+
+unsigned UserMemory::pins(std::uint64_t user) const {
+  if (user >> kUserLg2 != 0) return 0;
+  const FutexGuard guard(lock_);
+  const auto count = [&](std::uint32_t chunk, std::uint32_t page) REQUIRES(lock_) {
+    const ChunkPages& there = pages(chunk);
+    return there.blocks[page / kBlockPages].pins.load(std::memory_order_relaxed) +
+           there.pins[page].load(std::memory_order_relaxed);
+  };
+  if (const std::uint64_t* const moved = relocated_.find(align_down(user, kPageSize)))
+    return count(static_cast<std::uint32_t>(*moved / kChunkPages), static_cast<std::uint32_t>(*moved % kChunkPages));
+  const auto page = static_cast<std::uint32_t>(user % kChunk >> kPageShift);
+  const std::uint32_t layer = layer_of(user >> kChunkLg2, page);
+  return layer == 0 ? 0 : count(layer, physical(page));
 }
 
 bool UserMemory::any_pinned(std::uint64_t user, std::uint64_t bytes) const {

@@ -59,6 +59,8 @@ class Memory {
 
   // Is any page of the program's range pinned? Lock-free, a few instructions when nothing near it is.
   virtual bool any_pinned(std::uint64_t user, std::uint64_t bytes) const = 0;
+  // How often the page that the program sees there is pinned.
+  virtual unsigned pins(std::uint64_t user) const = 0;
   // Moves the pinned pages of the range to a hidden place (the virtual range is unmapped there afterwards:
   // the caller's munmap or MAP_FIXED follows). ENOMEM; EFAULT: a page cannot be moved (then it keeps its place and
   // later DMA to it is reported, never a crash).

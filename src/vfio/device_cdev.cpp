@@ -17,6 +17,13 @@ constexpr Command<DeviceCdevFile> kBindRows[] = {
 };
 constexpr CommandTable kCommands(kBindRows);
 
+// The field behind the least structure, which a flag says is there.
+template <class Request>
+Result<Pasid> pasid_of(const Call& call, std::uint32_t argsz) {
+  if (argsz < sizeof(Request)) return fail(EINVAL, "argsz leaves no room for the PASID");
+  return call.fetch_at<std::uint32_t>(offsetof(Request, pasid));
+}
+
 }  // namespace
 
 DeviceCdevFile::~DeviceCdevFile() {
@@ -90,13 +97,11 @@ Result<long> DeviceCdevFile::bind(Call& call) {
 Result<long> DeviceCdevFile::attach(Call& call) {
   auto request = call.request<abi::AttachIommufdPt>();
   if ((request.flags & ~abi::kAttachPasid) != 0) return fail(EINVAL, "unknown flags");
-  if ((request.flags & abi::kAttachPasid) != 0) {
-    if (request.argsz < sizeof request) return fail(EINVAL, "argsz leaves no room for the PASID");
-    return fail(EOPNOTSUPP, "the device has no PASIDs");
-  }
-  request.pt_id = TRY(binding_->attach(request.pt_id));
+  Pasid pasid = 0;
+  if ((request.flags & abi::kAttachPasid) != 0) pasid = TRY(pasid_of<abi::AttachIommufdPt>(call, request.argsz));
+  request.pt_id = TRY(binding_->attach(request.pt_id, pasid));
   if (const auto answered = call.answer(request, abi::kAttachIommufdPtMinimum); !answered) {
-    binding_->detach();
+    binding_->detach(pasid);
     return std::unexpected(answered.error());
   }
   return 0;
@@ -105,11 +110,9 @@ Result<long> DeviceCdevFile::attach(Call& call) {
 Result<long> DeviceCdevFile::detach(Call& call) {
   const auto request = call.request<abi::DetachIommufdPt>();
   if ((request.flags & ~abi::kDetachPasid) != 0) return fail(EINVAL, "unknown flags");
-  if ((request.flags & abi::kDetachPasid) != 0) {
-    if (request.argsz < sizeof request) return fail(EINVAL, "argsz leaves no room for the PASID");
-    return fail(EOPNOTSUPP, "the device has no PASIDs");
-  }
-  binding_->detach();
+  Pasid pasid = 0;
+  if ((request.flags & abi::kDetachPasid) != 0) pasid = TRY(pasid_of<abi::DetachIommufdPt>(call, request.argsz));
+  binding_->detach(pasid);
   return 0;
 }
 

@@ -9,6 +9,7 @@
 
 #include "ioas/page_sizes.h"
 #include "iommufd/abi.h"
+#include "iommufd/selftest/abi.h"
 #include "vfio/cap_chain.h"
 
 namespace softiommu::vfio {
@@ -45,7 +46,7 @@ std::vector<std::byte> capabilities(const iommufd::IoPagetable& table) {
 long IommufdFile::ioctl(unsigned int command, std::uint64_t argument) {
   constexpr unsigned kNumber = 0xff;
   const bool own = (command & kNumber) >= (iommufd::abi::kDestroy & kNumber) &&
-                   (command & kNumber) <= (iommufd::abi::kLast & kNumber);
+                   (command & kNumber) <= (iommufd::selftest::abi::kTestCommand & kNumber);
   if (own) return context_->ioctl(program_, command, argument);
   return kCommands.dispatch(*this, program_, "iommufd", command, argument);
 }
@@ -105,23 +106,24 @@ Result<long> IommufdFile::unmap_dma(Call& call) {
   auto request = call.request<abi::DmaUnmap>();
   if ((request.flags & ~abi::kUnmapAll) != 0) return fail(EINVAL, "unknown flags");
   const bool all = (request.flags & abi::kUnmapAll) != 0;
-  std::uint64_t bytes = 0;
-  bool reached = false;  // the unmapping itself: its answer is written back also when it failed
-  const auto done = context_->with_compat_ioas([&](iommufd::Ioas& ioas) -> Result<long> {
-    if (all && (request.iova != 0 || request.size != 0)) return fail(EINVAL, "ALL takes neither an address nor a size");
-    if (!all && !ioas.table().large_pages()) {
-      TRY(ioas.table().cut_behind(request.iova + request.size - 1));
-      if (request.iova != 0) TRY(ioas.table().cut_behind(request.iova - 1));
-    }
-    reached = true;
-    bytes = all ? ioas.table().unmap_all() : TRY(ioas.table().unmap(request.iova, request.size));
-    return 0;
-  });
-  if (reached) {
-    request.size = bytes;
-    TRY(call.answer(request));
-  }
-  return done;
+  if (all && (request.iova != 0 || request.size != 0)) return fail(EINVAL, "ALL takes neither an address nor a size");
+  auto unmapping = iommufd::IoPagetable::Unmapping::everything();
+  const auto cut = [&](iommufd::Ioas& ioas) -> Result<> {
+    if (all || ioas.table().large_pages()) return {};
+    TRY(ioas.table().cut_behind(request.iova + request.size - 1));
+    return request.iova != 0 ? ioas.table().cut_behind(request.iova - 1) : Result<>{};
+  };
+  TRY(context_->with_compat_ioas(cut));
+  // The answer is written back also when it failed.
+  const auto unmap = [&]() -> Result<> {
+    if (!all) unmapping = TRY(iommufd::IoPagetable::Unmapping::of(request.iova, request.size));
+    return context_->unmap(TRY(context_->compat_ioas()), unmapping);
+  };
+  const Result<> done = unmap();
+  request.size = unmapping.bytes;
+  TRY(call.answer(request));
+  if (!done) return std::unexpected(done.error());
+  return 0;
 }
 
 }  // namespace softiommu::vfio

@@ -23,6 +23,9 @@ class IommufdFile final : public File {
   std::string path() const override { return "/dev/iommu"; }
   dev_t device_number() const override { return Vfio::iommufd_device_number(); }
   long ioctl(unsigned int command, std::uint64_t argument) override;
+  int mmap(std::uint64_t offset, std::uint64_t bytes, int prot, int flags, MmapPlan& out) override {
+    return context_->mmap(offset, bytes, prot, flags, out);
+  }
 
   // Handlers of type1's calls (ENODEV: no group was given to the context).
   Result<long> get_api_version(Call& call);

@@ -43,7 +43,8 @@ struct Vfio::Impl {
   VfioOptions options;
   LockedMemory user;  // what programs have locked together, by iommufds that count so
   iommufd::Options iommufd_options{.memlock = options.memlock,
-                                   .allow_unsafe_interrupts = options.allow_unsafe_interrupts};
+                                   .allow_unsafe_interrupts = options.allow_unsafe_interrupts,
+                                   .selftest = options.selftest};
   vfio::VfioGroup::All groups;
 };
 
@@ -52,7 +53,7 @@ Vfio::~Vfio() = default;
 
 Result<std::shared_ptr<File>> Vfio::open_container(Program& program) {
   return without_throwing([&]() -> Result<std::shared_ptr<File>> {
-    auto container = std::make_shared<vfio::Container>(impl_->system, program.shared_from_this(), impl_->options);
+    auto container = std::make_shared<vfio::Container>(impl_->system, program.shared(), impl_->options);
     return std::make_shared<vfio::ContainerFile>(std::move(container), program);
   });
 }

@@ -25,10 +25,15 @@
 
 namespace softiommu {
 
+namespace mock {
+class MockDriver;
+}
+
 struct VfioOptions {
   MemlockLimit memlock;
   unsigned dma_entry_limit = 65535;      // type1's module parameter: mappings per container
   bool allow_unsafe_interrupts = false;  // attach groups whose interrupts are not isolated
+  mock::MockDriver* selftest = nullptr;  // of the system: for IOMMU_TEST_CMD, which is not there without
 };
 
 class Vfio {

@@ -55,6 +55,7 @@ class HostileProgram final : public Program {
   Result<> copy_out(std::uint64_t user, const void* from, std::size_t bytes) override;
   Result<> check_pinnable(std::uint64_t user, std::uint64_t bytes, bool write) override;
   Result<int> install(std::shared_ptr<File> file, int flags) override;
+  void take_back(int descriptor) override { close(descriptor); }
   Result<std::shared_ptr<File>> file_of(int descriptor) override;
   Result<std::unique_ptr<FileMapping>> map_file(const FilePart& part) override;
   Result<int> take_eventfd(int descriptor) override;

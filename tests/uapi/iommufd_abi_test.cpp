@@ -35,6 +35,12 @@ TEST(IommufdAbi, CommandNumbersAreTheKernels) {
   EXPECT_EQ(abi::kGetHwInfo, IOMMU_GET_HW_INFO);
   EXPECT_EQ(abi::kHwptSetDirtyTracking, IOMMU_HWPT_SET_DIRTY_TRACKING);
   EXPECT_EQ(abi::kHwptGetDirtyBitmap, IOMMU_HWPT_GET_DIRTY_BITMAP);
+  EXPECT_EQ(abi::kHwptInvalidate, IOMMU_HWPT_INVALIDATE);
+  EXPECT_EQ(abi::kFaultQueueAlloc, IOMMU_FAULT_QUEUE_ALLOC);
+  EXPECT_EQ(abi::kViommuAlloc, IOMMU_VIOMMU_ALLOC);
+  EXPECT_EQ(abi::kVdeviceAlloc, IOMMU_VDEVICE_ALLOC);
+  EXPECT_EQ(abi::kVeventqAlloc, IOMMU_VEVENTQ_ALLOC);
+  EXPECT_EQ(abi::kHwQueueAlloc, IOMMU_HW_QUEUE_ALLOC);
   EXPECT_EQ(abi::kLast, IOMMU_HW_QUEUE_ALLOC);
 }
 
@@ -92,6 +98,34 @@ TEST(IommufdAbi, StructuresAreTheKernels) {
   SAME_SIZE(HwptGetDirtyBitmap, iommu_hwpt_get_dirty_bitmap);
   SAME_FIELD(HwptGetDirtyBitmap, page_size, iommu_hwpt_get_dirty_bitmap, page_size);
   SAME_FIELD(HwptGetDirtyBitmap, data, iommu_hwpt_get_dirty_bitmap, data);
+}
+
+TEST(IommufdAbi, StructuresOfNestingAreTheKernels) {
+  SAME_SIZE(HwptInvalidate, iommu_hwpt_invalidate);
+  SAME_FIELD(HwptInvalidate, data_type, iommu_hwpt_invalidate, data_type);
+  SAME_FIELD(HwptInvalidate, entry_num, iommu_hwpt_invalidate, entry_num);
+  SAME_SIZE(FaultQueueAlloc, iommu_fault_alloc);
+  SAME_FIELD(FaultQueueAlloc, out_fault_fd, iommu_fault_alloc, out_fault_fd);
+  SAME_SIZE(PageFault, iommu_hwpt_pgfault);
+  SAME_FIELD(PageFault, perm, iommu_hwpt_pgfault, perm);
+  SAME_FIELD(PageFault, addr, iommu_hwpt_pgfault, addr);
+  SAME_FIELD(PageFault, cookie, iommu_hwpt_pgfault, cookie);
+  SAME_SIZE(PageResponse, iommu_hwpt_page_response);
+  SAME_FIELD(PageResponse, code, iommu_hwpt_page_response, code);
+  SAME_SIZE(ViommuAlloc, iommu_viommu_alloc);
+  SAME_FIELD(ViommuAlloc, out_viommu_id, iommu_viommu_alloc, out_viommu_id);
+  SAME_FIELD(ViommuAlloc, data_uptr, iommu_viommu_alloc, data_uptr);
+  SAME_SIZE(VdeviceAlloc, iommu_vdevice_alloc);
+  SAME_FIELD(VdeviceAlloc, virt_id, iommu_vdevice_alloc, virt_id);
+  SAME_SIZE(VeventqAlloc, iommu_veventq_alloc);
+  SAME_FIELD(VeventqAlloc, out_veventq_fd, iommu_veventq_alloc, out_veventq_fd);
+  SAME_SIZE(VeventHeader, iommufd_vevent_header);
+  SAME_SIZE(HwQueueAlloc, iommu_hw_queue_alloc);
+  SAME_FIELD(HwQueueAlloc, nesting_parent_iova, iommu_hw_queue_alloc, nesting_parent_iova);
+  EXPECT_EQ(abi::kPageFaultPasidValid, std::uint32_t{IOMMU_PGFAULT_FLAGS_PASID_VALID});
+  EXPECT_EQ(abi::kPageFaultLastPage, std::uint32_t{IOMMU_PGFAULT_FLAGS_LAST_PAGE});
+  EXPECT_EQ(abi::kPageResponseInvalid, std::uint32_t{IOMMUFD_PAGE_RESP_INVALID});
+  EXPECT_EQ(abi::kVeventLostEvents, std::uint32_t{IOMMU_VEVENTQ_FLAG_LOST_EVENTS});
 }
 
 #else

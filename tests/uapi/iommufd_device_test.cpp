@@ -76,7 +76,21 @@ TEST_F(DeviceFileTest, AttachKnowsItsObjects) {
   abi::AttachIommufdPt request{sizeof request, 2, alloc_ioas(), 0};
   EXPECT_EQ(call(device, abi::kDeviceAttachIommufdPt, &request), -EINVAL);
   request.flags = abi::kAttachPasid;
-  EXPECT_EQ(call(device, abi::kDeviceAttachIommufdPt, &request), -EOPNOTSUPP);
+  request.pasid = 5;
+  EXPECT_EQ(call(device, abi::kDeviceAttachIommufdPt, &request), -EINVAL) << "the domain was not made for PASIDs";
+  request.argsz = abi::kAttachIommufdPtMinimum;
+  EXPECT_EQ(call(device, abi::kDeviceAttachIommufdPt, &request), -EINVAL) << "no room for the PASID";
+}
+
+TEST_F(DeviceFileTest, DetachTakesAPasidThatIsNotAttached) {
+  const int device = open_cdev();
+  ASSERT_GT(bind(device), 0);
+  abi::DetachIommufdPt request{sizeof request, abi::kDetachPasid, 5};
+  EXPECT_EQ(call(device, abi::kDeviceDetachIommufdPt, &request), 0);
+  request.argsz = abi::kDetachIommufdPtMinimum;
+  EXPECT_EQ(call(device, abi::kDeviceDetachIommufdPt, &request), -EINVAL);
+  request = {sizeof request, 2, 0};
+  EXPECT_EQ(call(device, abi::kDeviceDetachIommufdPt, &request), -EINVAL);
 }
 
 TEST_F(DeviceFileTest, DmaFollowsAttachAndDetach) {

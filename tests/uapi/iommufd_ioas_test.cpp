@@ -40,7 +40,7 @@ TEST_F(IoasTest, SizesFollowTheRuleOfTheInterface) {
   request = {};
   request.known = {.size = sizeof request.known, .flags = 1, .out_ioas_id = 0};
   EXPECT_EQ(call(iommufd_, fd::kIoasAlloc, &request), -EOPNOTSUPP);
-  EXPECT_EQ(call(iommufd_, fd::command(0x13), &request), -ENOTTY);
+  EXPECT_EQ(call(iommufd_, fd::command(0x15), &request), -ENOTTY);
   EXPECT_EQ(call(iommufd_, abi::kDeviceGetInfo, &request), -ENOTTY);
 }
 

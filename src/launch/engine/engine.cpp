@@ -36,6 +36,7 @@ struct Engine {
   Descriptors descriptors;
   Mappings mappings;
   TrapRegions regions;
+  TrapRegions shared;  // memory that files share: nothing traps there, a mapping only holds what it needs
   std::shared_ptr<SelfProgram> program = std::make_shared<SelfProgram>(descriptors, mappings);
   Mutex world_mutex;
   std::unique_ptr<World> world GUARDED_BY(world_mutex);
@@ -86,6 +87,10 @@ long call_ioctl(int fd, unsigned long command, unsigned long argument) {
 
 long transfer(int fd, std::uint64_t user, std::size_t bytes, off_t offset, bool write) {
   return with_file(fd, [&](OpenFile& open, const auto&) -> long {
+    if (!open.file->has_position()) {
+      if (offset >= 0) return -ESPIPE;
+      return write ? open.file->pwrite(user, bytes, 0) : open.file->pread(user, bytes, 0);
+    }
     const bool moves = offset < 0;
     const off_t at = moves ? open.position.load() : offset;
     bytes = std::min<std::size_t>(bytes, INT_MAX & ~(kPageBytes - 1));  // Linux's MAX_RW_COUNT
@@ -137,6 +142,7 @@ long call_poll(int fd) {
 void before_unmap(std::uintptr_t address, std::size_t bytes) {
   if (bytes == 0 || address + (bytes - 1) < address) return;
   engine->regions.remove(address, address + page_up(bytes) - 1);
+  engine->shared.remove(address, address + page_up(bytes) - 1);
   Memory* memory = pinned_memory();
   if (memory == nullptr || !memory->any_pinned(address, page_up(bytes))) return;
   if (!memory->move_aside(address, page_up(bytes))) {
@@ -218,6 +224,25 @@ long map_trapped(void* address, std::size_t bytes, int prot, int flags, MmapPlan
   return reinterpret_cast<long>(pages);
 }
 
+// Memory that the file shares. The mapping holds the open file, and what the plan names.
+long map_shared(void* address, std::size_t bytes, int prot, int flags, MmapPlan& plan, std::shared_ptr<void> holds) {
+  if ((flags & MAP_FIXED) != 0) before_unmap(reinterpret_cast<std::uintptr_t>(address), bytes);
+  void* pages = ::mmap(address, bytes, prot, flags, plan.descriptor, static_cast<off_t>(plan.offset));
+  mappings_changed();
+  if (pages == MAP_FAILED) return -errno;
+  const auto added = without_throwing([&]() -> Result<> {
+    TrapRegion region;
+    region.first = reinterpret_cast<std::uintptr_t>(pages);
+    region.last = region.first + page_up(bytes) - 1;
+    using Both = std::pair<std::shared_ptr<void>, std::shared_ptr<void>>;
+    region.holds = std::make_shared<Both>(std::move(plan.keeps_alive), std::move(holds));
+    return engine->shared.add(std::move(region));
+  });
+  if (added) return reinterpret_cast<long>(pages);
+  ::munmap(pages, bytes);
+  return -added.error().code;
+}
+
 long call_mmap(void* address, std::size_t bytes, int prot, int flags, int fd, off_t offset) {
   return with_file(fd, [&](OpenFile& open, const Descriptors::Use& use) -> long {
     if (bytes == 0 || offset < 0 || static_cast<std::uint64_t>(offset) % kPageBytes != 0) return -EINVAL;
@@ -225,10 +250,7 @@ long call_mmap(void* address, std::size_t bytes, int prot, int flags, int fd, of
     const int error = open.file->mmap(static_cast<std::uint64_t>(offset), bytes, prot, flags, plan);
     if (error != 0) return error;
     if (plan.kind == MmapPlan::Kind::trap) return map_trapped(address, bytes, prot, flags, plan, use.share());
-    if ((flags & MAP_FIXED) != 0) before_unmap(reinterpret_cast<std::uintptr_t>(address), bytes);
-    void* pages = ::mmap(address, bytes, prot, flags, plan.descriptor, static_cast<off_t>(plan.offset));
-    mappings_changed();
-    return pages == MAP_FAILED ? -errno : reinterpret_cast<long>(pages);
+    return map_shared(address, bytes, prot, flags, plan, use.share());
   });
 }
 
@@ -285,6 +307,7 @@ void after_fork_in_child() SOFTIOMMU_TS(no_thread_safety_analysis) {
   engine->world_mutex.reset();
   engine->mappings.become_child();
   engine->regions.forget_all();
+  engine->shared.forget_all();
   engine->descriptors.become_child();
   if (World* world = engine->current.exchange(nullptr)) {
     world->become_child();

@@ -11,6 +11,7 @@
 #include "base/mutex.h"
 #include "base/trace.h"
 #include "core/system.h"
+#include "drivers/mock.h"
 #include "drivers/registry.h"
 #include "launch/claims.h"
 #include "launch/engine/world.h"
@@ -84,6 +85,11 @@ Result<> MachineWorld::build() {
   const Rules rules = options_.linux_rules ? Rules::linux7 : Rules::contract;
   system_ = TRY(System::create(*machine_, all_drivers(), {.rules = rules}));
   VfioOptions vfio_options;
+  if (options_.selftest) {
+    auto mock = std::make_unique<mock::MockDriver>(machine_->memory().tables());
+    vfio_options.selftest = mock.get();
+    system_->add_driver(std::move(mock));
+  }
   vfio_options.memlock = TRY(MemlockLimit::parse(options_.memlock));
   vfio_options.allow_unsafe_interrupts = options_.allow_unsafe_interrupts;
   vfio_ = std::make_unique<Vfio>(*system_, vfio_options);

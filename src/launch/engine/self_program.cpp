@@ -30,6 +30,8 @@ Result<int> SelfProgram::install(std::shared_ptr<File> file, int flags) {
   return descriptors_.install(std::move(file), flags | O_RDWR);
 }
 
+void SelfProgram::take_back(int descriptor) { descriptors_.close(descriptor); }
+
 Result<std::shared_ptr<File>> SelfProgram::file_of(int descriptor) {
   const auto use = descriptors_.find(descriptor);
   if (use) {

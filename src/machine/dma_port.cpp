@@ -17,6 +17,7 @@
 
 #include "base/guarded_copy.h"
 #include "machine/memory.h"
+#include "machine/mmio_map.h"
 
 namespace softiommu {
 
@@ -123,6 +124,43 @@ Access DmaPort::report(std::span<const Side> sides, std::span<const Spot> spots)
   return sides.back().access;
 }
 
+// ---- registers of another device
+
+bool DmaPort::reaches_registers(std::span<const Spot> spots) const {
+  const MmioMap* const registers = memory_.registers();
+  return registers != nullptr && std::ranges::any_of(spots, [&](const Spot& spot) {
+           return spot.host == nullptr && spot.status == DmaResult::Status::no_memory &&
+                  registers->find(spot.pa).registers != nullptr;
+         });
+}
+
+// Through a buffer, inside an odd section like every copy: an invalidation waits for it. False: a side has neither
+// memory nor registers, or is refused.
+template <std::size_t N, typename Copy>
+bool DmaPort::transfer_registers(const std::array<Side, N>& sides, std::uint64_t done, std::uint64_t bytes,
+                                 const Copy& copy) {
+  std::array<std::array<std::byte, kPageSize>, N> buffers;
+  std::array<MmioMap::Found, N> found{};
+  std::array<Spot, N> spots;
+  enter();
+  bool reached = true;
+  for (std::size_t i = 0; i < N && reached; ++i) {
+    spots[i] = find(sides[i]);
+    if (spots[i].host != nullptr) continue;
+    if (spots[i].status == DmaResult::Status::no_memory) found[i] = memory_.registers()->find(spots[i].pa);
+    reached = found[i].registers != nullptr;
+    spots[i].host = buffers[i].data();
+    if (reached && sides[i].access == Access::read) read_registers(found[i], std::span(buffers[i]).first(bytes));
+  }
+  const bool copied = reached && copy(spots, done, bytes);
+  for (std::size_t i = 0; i < N && copied; ++i) {
+    if (found[i].registers != nullptr && sides[i].access == Access::write)
+      write_registers(found[i], std::span(buffers[i]).first(bytes));
+  }
+  leave();
+  return copied;
+}
+
 template <std::size_t N, typename Copy>
 inline DmaResult DmaPort::transfer(std::array<Side, N> sides, std::uint64_t bytes, Copy copy) {
   DmaResult result;
@@ -151,6 +189,12 @@ inline DmaResult DmaPort::transfer(std::array<Side, N> sides, std::uint64_t byte
       continue;
     }
     if (result.status == DmaResult::Status::refused) return result;
+    if (reaches_registers(spots) && transfer_registers(sides, result.done, piece, copy)) {
+      result.status = DmaResult::Status::ok;
+      result.done += piece;
+      for (Side& side : sides) side.iova += piece;
+      continue;
+    }
     if (!undisturbed) continue;  // an interrupt's handler ran in the middle: what was found before it may be stale
     const std::uint64_t generation = memory_.generation();
     if (failed_at == generation) {

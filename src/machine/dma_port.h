@@ -111,6 +111,11 @@ class DmaPort {
   Spot walk(Side side);
   std::optional<Translation> ask_unit(Side side);
   void remember(Side side, const Translation& translation, std::byte* host, std::uint64_t contiguous);
+  // Registers of another device are on one side at least.
+  template <std::size_t N, typename Copy>
+  [[gnu::cold]] bool transfer_registers(const std::array<Side, N>& sides, std::uint64_t done, std::uint64_t bytes,
+                                        const Copy& copy);
+  bool reaches_registers(std::span<const Spot> spots) const;
   Access report(std::span<const Side> sides, std::span<const Spot> spots);
   void forget();
 

@@ -9,13 +9,14 @@
 #include <optional>
 
 #include "base/types.h"
+#include "machine/mmio_map.h"
 #include "machine/topology.h"
 
 namespace softiommu {
 namespace {
 
-// Where BARs live. 32-bit ones (and small 64-bit ones, as firmware does it) below the interrupt window at 0xfee00000.
-constexpr std::uint64_t kLowFirst = 0xc000'0000, kLowEnd = 0xfec0'0000;
+// Where BARs live: 32-bit ones (and small 64-bit ones, as firmware does it) in the first GiB, where memory never is.
+constexpr std::uint64_t kLowFirst = 0x1000'0000, kLowEnd = kGiB;
 constexpr std::uint64_t kPortFirst = 0x1000, kPortEnd = 0x1'0000;
 
 // One range of addresses, handed out from its start, each piece aligned to its own size.
@@ -35,8 +36,8 @@ class Window {
 
 class BarAddresses {
  public:
-  explicit BarAddresses(std::uint64_t memory_top)
-      : high_(align_down(memory_top + kGiB - 1, kGiB), std::uint64_t{1} << 52) {}
+  BarAddresses(std::uint64_t memory_top, MmioMap& map)
+      : high_(align_down(memory_top + kGiB - 1, kGiB), std::uint64_t{1} << 52), map_(map) {}
 
   Result<> assign(PciFunction& function) {
     for (unsigned bar = 0; bar < PciFunction::kBars; ++bar) {
@@ -44,6 +45,7 @@ class BarAddresses {
       if (spec.bytes == 0) continue;
       const std::uint64_t address = TRY(place(spec));
       function.assign_bar(bar, address);
+      if (!spec.io) map_.add(PhysAddr{address}, spec.bytes, function.bar_window(bar));
       if (spec.memory64) ++bar;
     }
     return {};
@@ -55,11 +57,12 @@ class BarAddresses {
     const std::uint64_t bytes = spec.io ? spec.bytes : std::max(spec.bytes, kPageSize);
     std::optional<std::uint64_t> at = spec.io ? ports_.take(bytes) : low_.take(bytes);
     if (!at && spec.memory64) at = high_.take(bytes);
-    if (!at) return fail(ENOSPC, "the BARs of this machine's devices do not fit below 4 GiB");
+    if (!at) return fail(ENOSPC, "the BARs of this machine's devices do not fit below 1 GiB");
     return *at;
   }
 
   Window low_{kLowFirst, kLowEnd}, ports_{kPortFirst, kPortEnd}, high_;
+  MmioMap& map_;
 };
 
 template <class Model>
@@ -87,6 +90,7 @@ struct Machine::Impl {
   MachineSpec spec;
   Topology topology{spec};
   Findings findings;
+  MmioMap registers;
   std::unique_ptr<Memory> memory;
   std::vector<std::unique_ptr<IommuUnit>> units;
   std::unique_ptr<Executor> executor;
@@ -105,7 +109,7 @@ Result<> Machine::Impl::create_units(const MachineOptions& options) {
 }
 
 Result<> Machine::Impl::create_functions(const MachineOptions& options) {
-  BarAddresses addresses(memory->top());
+  BarAddresses addresses(memory->top(), registers);
   functions.reserve(spec.functions.size());
   const Bdf* previous = nullptr;
   for (const FunctionSpec& wanted : spec.functions) {
@@ -151,6 +155,7 @@ Result<std::unique_ptr<Machine>> Machine::create(const MachineSpec& spec, const 
     std::ranges::sort(impl->spec.functions, {}, &FunctionSpec::bdf);
     impl->memory = TRY(Memory::create(spec.memory));
     impl->memory->set_findings(&impl->findings);
+    impl->memory->set_registers(&impl->registers);
     TRY(impl->create_units(options));
     impl->executor = TRY(Executor::create(options.time));
     impl->executor->set_latency(spec.device_latency_ns);

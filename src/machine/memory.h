@@ -25,6 +25,7 @@
 namespace softiommu {
 
 class Findings;
+class MmioMap;
 
 struct MemorySpec {
   std::uint64_t top = std::uint64_t{1} << 39;          // physical addresses are below this
@@ -86,6 +87,9 @@ class Memory {
   virtual void settle() = 0;
   // A device accessed `pa` and no memory is there: one line for each page (in `findings`, else in the log).
   void report_lost(PhysAddr pa, Iova iova, StreamId stream) noexcept;
+  // What lies at physical addresses that are not memory. Before the first DMA; it outlives the memory's ports.
+  void set_registers(const MmioMap* registers) { registers_ = registers; }
+  const MmioMap* registers() const { return registers_; }
   void set_findings(Findings* findings) { findings_.store(findings, std::memory_order_release); }
 
  protected:
@@ -97,6 +101,7 @@ class Memory {
 
  private:
   std::atomic<Findings*> findings_{nullptr};
+  const MmioMap* registers_ = nullptr;
   std::mutex lost_mutex_;
   std::set<std::uint64_t> lost_pages_;
 };

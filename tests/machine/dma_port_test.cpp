@@ -5,6 +5,7 @@
 #include <sys/mman.h>
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <functional>
 #include <thread>
@@ -14,6 +15,7 @@
 #include "machine/findings.h"
 #include "machine/iommu/iotlb.h"
 #include "machine/memory.h"
+#include "machine/mmio_map.h"
 
 namespace softiommu {
 namespace {
@@ -159,6 +161,75 @@ TEST_F(DmaPortTest, ACachedPageIsNotAskedForAgain) {
     read(at(1));
   }
   EXPECT_EQ(unit_->walks, 2u);
+}
+
+// Sixteen registers of 4 bytes behind another device's BAR, at a physical address where no memory is.
+class DmaToRegisters : public DmaPortTest {
+ protected:
+  static constexpr PhysAddr kBar{0x1000'0000};
+  class Bank final : public MmioRegion {
+   public:
+    std::uint64_t read(std::uint64_t offset, unsigned bytes) override {
+      widths.push_back(bytes);
+      return words.at(offset / 4) >> (8 * (offset % 4));
+    }
+    void write(std::uint64_t offset, unsigned bytes, std::uint64_t value) override {
+      widths.push_back(bytes);
+      words.at(offset / 4) = static_cast<std::uint32_t>(value);
+    }
+    std::array<std::uint32_t, 16> words{};
+    std::vector<unsigned> widths;
+  };
+
+  void SetUp() override {
+    DmaPortTest::SetUp();
+    map_.add(kBar, kPageSize, bank_);
+    memory_->set_registers(&map_);
+    unit_->set(4, kBar, ToyUnit::kFlags);
+  }
+  Bank bank_;
+  MmioMap map_;
+};
+
+TEST_F(DmaToRegisters, ReadsAndWritesReachThemAWordAtATime) {
+  bank_.words[3] = 0x01020304;
+  std::array<std::byte, 8> data{};
+  EXPECT_TRUE(port_->read(at(4, 8), data));
+  EXPECT_EQ(data[4], std::byte{4});
+  EXPECT_TRUE(write(at(4, 4), 0x55, 4));
+  EXPECT_EQ(bank_.words[1], 0x55555555u);
+  EXPECT_EQ(bank_.widths, (std::vector<unsigned>{4, 4, 4}));
+}
+
+TEST_F(DmaToRegisters, ACopyGoesFromMemoryToThemAndBack) {
+  expose(0, 0);
+  expose(1, 1);
+  std::memset(page(0), 0x77, 64);
+  EXPECT_TRUE(port_->copy(at(4), at(0), 64));
+  EXPECT_EQ(bank_.words[15], 0x77777777u);
+  bank_.words[2] = 0x99;
+  EXPECT_TRUE(port_->copy(at(1), at(4), 64));
+  EXPECT_EQ(page(1)[8], std::byte{0x99});
+}
+
+TEST_F(DmaToRegisters, AListReachesThem) {
+  expose(0, 0);
+  const DmaSegment list[] = {{at(0), 4}, {at(4, 12), 4}};
+  const std::array<std::byte, 8> data{std::byte{1}, {}, {}, {}, std::byte{2}};
+  EXPECT_TRUE(port_->write(list, data));
+  EXPECT_EQ(bank_.words[3], 2u);
+}
+
+TEST_F(DmaToRegisters, WithoutARightNothingReachesThem) {
+  unit_->set(4, kBar, ToyUnit::kRead);
+  EXPECT_EQ(write(at(4), 1, 4).status, DmaResult::Status::refused);
+  EXPECT_TRUE(bank_.widths.empty());
+}
+
+TEST_F(DmaToRegisters, AnAddressWithNeitherIsReported) {
+  unit_->set(5, kBar + kPageSize, ToyUnit::kFlags);
+  EXPECT_EQ(write(at(5), 1, 4).status, DmaResult::Status::no_memory);
+  EXPECT_TRUE(bank_.widths.empty());
 }
 
 TEST_F(DmaPortTest, ParanoidHardwareIsAskedEachTime) {

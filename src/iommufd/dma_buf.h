@@ -28,7 +28,8 @@ class DmaBuf {
   DmaBuf& operator=(const DmaBuf&) = delete;
 
   std::uint64_t bytes() const { return bytes_; }
-  virtual PhysAddr first() const = 0;  // physically contiguous
+  virtual PhysAddr first() const = 0;
+  virtual bool contiguous() const { return true; }  // else an IOAS does not take it
 
   bool revoked() const { return revoked_.load(std::memory_order_acquire); }
   // Returns when nothing of it is mapped any more. Call without a lock.

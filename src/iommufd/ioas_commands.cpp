@@ -110,6 +110,7 @@ Result<PagesRef> Context::pages_of_file(Program& caller, const FilePart& part) {
   DmaBuf& buffer = *dma_buf->buffer();
   if (part.start > buffer.bytes() || part.bytes > buffer.bytes() - part.start)
     return fail(EINVAL, "the DMA-BUF is smaller");
+  if (!buffer.contiguous()) return fail(EINVAL, "the DMA-BUF is made of several parts");
   buffer.add_importer(shared_from_this());
   return make_pages(caller, DmaBufPart{dma_buf->buffer(), part.start, buffer.first() + part.start}, part.writable);
 }

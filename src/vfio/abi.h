@@ -197,6 +197,21 @@ inline constexpr std::uint32_t kFeatureGet = 1 << 16;
 inline constexpr std::uint32_t kFeatureSet = 1 << 17;
 inline constexpr std::uint32_t kFeatureProbe = 1 << 18;
 inline constexpr std::uint32_t kFeaturePciVfToken = 0;
+inline constexpr std::uint32_t kFeatureDmaBuf = 11;
+
+struct DmaRange {
+  std::uint64_t offset;  // in the region
+  std::uint64_t length;
+};
+struct FeatureDmaBuf {
+  std::uint32_t argsz;
+  std::uint32_t feature_flags;
+  std::uint32_t region_index;
+  std::uint32_t open_flags;
+  std::uint32_t flags;
+  std::uint32_t nr_ranges;
+  // DmaRange[nr_ranges] follows
+};
 
 struct Type1Info {
   std::uint32_t argsz = 0;

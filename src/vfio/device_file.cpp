@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "vfio/device_file.h"
 
+#include <fcntl.h>
 #include <sys/mman.h>
 
 #include <algorithm>
@@ -277,6 +278,21 @@ Result<> DeviceFile::prove_groups(Call& call, std::uint32_t count, const std::ve
   return {};
 }
 
+// The descriptor of a DMA-BUF.
+Result<long> DeviceFile::export_bar(Call& call, std::uint32_t flags) {
+  constexpr std::uint32_t kMostRanges = 1024;
+  if ((flags & abi::kFeatureSet) != 0) return fail(EINVAL, "it can only be asked for");
+  if ((flags & abi::kFeatureProbe) != 0) return 0;
+  const auto request = TRY(call.fetch_at<abi::FeatureDmaBuf>(0));
+  if ((flags & abi::kFeatureGet) == 0 || request.argsz < sizeof request) return fail(EINVAL, "GET, with room for it");
+  if (request.nr_ranges == 0 || request.nr_ranges > kMostRanges || request.flags != 0)
+    return fail(EINVAL, "no ranges or too many, or unknown flags");
+  std::vector<abi::DmaRange> parts(request.nr_ranges);
+  TRY(call.program().copy_in(parts.data(), call.argument() + sizeof request, parts.size() * sizeof parts[0]));
+  auto file = TRY(device_.export_bar(request.region_index, parts));
+  return TRY(call.program().install(std::move(file), static_cast<int>(request.open_flags) & O_CLOEXEC));
+}
+
 Result<long> DeviceFile::feature(Call& call) {
   const auto request = call.request<abi::Feature>();
   constexpr std::uint32_t known = abi::kFeatureMask | abi::kFeatureGet | abi::kFeatureSet | abi::kFeatureProbe;
@@ -285,6 +301,7 @@ Result<long> DeviceFile::feature(Call& call) {
   if ((request.flags & abi::kFeatureProbe) == 0 && (request.flags & both) == both) {
     return fail(EINVAL, "GET and SET go together only when probing");
   }
+  if ((request.flags & abi::kFeatureMask) == abi::kFeatureDmaBuf) return export_bar(call, request.flags);
   // VF tokens are for functions with SR-IOV, which no model has; migration, logging and power states likewise.
   return fail(ENOTTY, "the device does not have this feature");
 }

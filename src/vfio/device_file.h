@@ -31,6 +31,7 @@ class DeviceFile : public File {
   Result<long> get_hot_reset_info(Call& call);
   Result<long> hot_reset(Call& call);
   Result<long> feature(Call& call);
+  Result<long> export_bar(Call& call, std::uint32_t flags);
 
  protected:
   DeviceFile(VfioGroup& group, PciDevice& device, Program& program)

@@ -46,11 +46,26 @@ Result<> PciDevice::open() {
 }
 
 void PciDevice::close() {
-  const MutexLock lock(mutex_);
-  if (--open_count_ != 0) return;
-  interrupts_.close();
-  function_.config_write(pci::kCommand.offset, pci::kCommand.bytes, 0);  // no DMA, no decoding
-  function_.reset();
+  {
+    const MutexLock lock(mutex_);
+    if (--open_count_ != 0) return;
+    interrupts_.close();
+    function_.config_write(pci::kCommand.offset, pci::kCommand.bytes, 0);  // no DMA, no decoding
+    function_.reset();
+  }
+  exports_.forget();
+}
+
+Result<std::shared_ptr<iommufd::DmaBufFile>> PciDevice::export_bar(unsigned bar, std::span<const abi::DmaRange> parts) {
+  auto file = TRY(exports_.create(function_, bar, parts));
+  update_exports(false);
+  return file;
+}
+
+// They are there while memory decodes; what was mapped does not survive a reset.
+void PciDevice::update_exports(bool was_reset) {
+  if (was_reset || !memory_enabled()) exports_.revoke();
+  if (memory_enabled()) exports_.give_again();
 }
 
 bool PciDevice::is_open() {
@@ -90,6 +105,21 @@ Result<std::uint64_t> PciDevice::read_config(Program& program, std::uint64_t use
   return done;
 }
 
+// Answers whether the function was reset by it.
+bool PciDevice::write_words(std::uint64_t offset, std::span<const std::byte> words) {
+  const MutexLock lock(mutex_);
+  was_reset_ = false;
+  for (std::uint64_t at = 0; at < words.size();) {
+    const auto position = static_cast<unsigned>(offset + at);
+    const unsigned size = config_.chunk(position, words.size() - at);
+    std::uint32_t value = 0;
+    std::memcpy(&value, words.data() + at, size);
+    config_.write(position, size, value, *this);
+    at += size;
+  }
+  return was_reset_;
+}
+
 Result<std::uint64_t> PciDevice::write_config(Program& program, std::uint64_t user, std::uint64_t offset,
                                               std::uint64_t bytes) {
   std::uint64_t done = 0;
@@ -97,15 +127,9 @@ Result<std::uint64_t> PciDevice::write_config(Program& program, std::uint64_t us
     std::array<std::byte, kBounce> bounce;
     const std::uint64_t part = std::min<std::uint64_t>(bytes - done, bounce.size());
     TRY(program.copy_in(bounce.data(), user + done, part));
-    const MutexLock lock(mutex_);
-    for (std::uint64_t at = 0; at < part;) {
-      const auto position = static_cast<unsigned>(offset + done + at);
-      const unsigned size = config_.chunk(position, part - at);
-      std::uint32_t value = 0;
-      std::memcpy(&value, bounce.data() + at, size);
-      config_.write(position, size, value, *this);
-      at += size;
-    }
+    const bool was_enabled = memory_enabled();
+    if (write_words(offset + done, std::span(bounce).first(part)) || was_enabled != memory_enabled())
+      update_exports(true);
     done += part;
   }
   return done;
@@ -119,11 +143,17 @@ Result<> PciDevice::set_irqs(Program& program, const abi::IrqSet& request, std::
 }
 
 void PciDevice::reset() {
-  const MutexLock lock(mutex_);
-  reset_locked();
+  {
+    const MutexLock lock(mutex_);
+    reset_locked();
+  }
+  update_exports(true);
 }
 
-void PciDevice::function_reset() { reset_locked(); }
+void PciDevice::function_reset() {
+  was_reset_ = true;
+  reset_locked();
+}
 
 void PciDevice::reset_locked() {
   if (open_count_ == 0) {  // another device of its bus was hot-reset

@@ -14,6 +14,7 @@
 #include "core/system.h"
 #include "iommufd/binding.h"
 #include "machine/pci_function.h"
+#include "vfio/bar_exports.h"
 #include "vfio/interrupts.h"
 #include "vfio/virtual_config.h"
 
@@ -50,8 +51,13 @@ class PciDevice final : private VirtualConfig::Effects {
   // The function starts anew; configuration and interrupts are brought back as they were.
   void reset();
 
+  // Parts of a BAR for other devices' DMA. Errors: BarExports::create.
+  Result<std::shared_ptr<iommufd::DmaBufFile>> export_bar(unsigned bar, std::span<const abi::DmaRange> parts);
+
  private:
   void reset_locked() REQUIRES(mutex_);
+  void update_exports(bool was_reset);
+  bool write_words(std::uint64_t offset, std::span<const std::byte> words);
   void intx_disabled(bool disabled) override { interrupts_.disable_intx(disabled); }
   bool msi_in_use() const override { return interrupts_.msi_in_use(); }
   // Called by config_.write(), with the lock held, which the checker cannot see through the virtual call.
@@ -64,6 +70,8 @@ class PciDevice final : private VirtualConfig::Effects {
   Mutex mutex_;
   VirtualConfig config_;  // guarded by mutex_ but for memory_enabled()
   unsigned open_count_ GUARDED_BY(mutex_) = 0;
+  bool was_reset_ GUARDED_BY(mutex_) = false;  // by a write to configuration space
+  BarExports exports_;
   Mutex binding_mutex_;  // taken before the context's lock
   std::weak_ptr<iommufd::Binding> binding_ GUARDED_BY(binding_mutex_);
 };

@@ -32,7 +32,7 @@ Result<> PageFaults::report(const Device& device, const PageRequest& request) {
     if (request.last) respond(device, request, PageAnswer::invalid);
     return fail(EINVAL, "no domain takes this device's page requests");
   }
-  auto requests = without_throwing([&]() -> Result<std::vector<PageRequest>> {
+  auto requests = without_throwing([&]() SOFTIOMMU_TS(no_thread_safety_analysis) -> Result<std::vector<PageRequest>> {
     TRY(fault::pass("core.page_request"));
     return collect(device, request);
   });

@@ -98,7 +98,7 @@ Result<> Context::join(const Change& change, Hwpt& hwpt) {
   if (change.pasid == 0) TRY(reserve_for(device.device(), hwpt.ioas()));
   Result<> joined;
   if (present == nullptr)
-    joined = without_throwing([&] { return attach_first(change, hwpt); });
+    joined = without_throwing([&]() SOFTIOMMU_TS(no_thread_safety_analysis) { return attach_first(change, hwpt); });
   else
     present->devices.push_back(&device);
   if (!joined) {

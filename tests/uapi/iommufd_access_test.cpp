@@ -8,7 +8,6 @@ namespace {
 class AccessTest : public MockTest {
  protected:
   static constexpr std::uint64_t kIova = mabi::kApertureFirst;
-  static constexpr bool kRead = false, kWrite = true;
 
   // Its descriptor, or a negative errno.
   std::int64_t open_access(std::uint32_t flags = tabi::kAccessNeedsPin, std::uint32_t ioas = 0) {

@@ -16,6 +16,17 @@
 
 namespace softiommu {
 
+// Where a piece of a program's memory is in this process.
+struct ProgramMemory {
+  // Ends an alias of another process's memory. Pages of it that are pinned then stay pinned.
+  class Alias {
+   public:
+    virtual ~Alias() = default;
+  };
+  std::uint64_t address = 0;
+  std::unique_ptr<Alias> alias;  // nullptr: it is this process's own memory
+};
+
 class Program : public std::enable_shared_from_this<Program> {
  public:
   virtual ~Program() = default;
@@ -32,6 +43,14 @@ class Program : public std::enable_shared_from_this<Program> {
   // Is [user, user+bytes) memory that can be pinned for DMA (mapped; writable if `write`)? EFAULT otherwise.
   // Served from a cached view of the process's mappings: no system call in the common case.
   virtual Result<> check_pinnable(std::uint64_t user, std::uint64_t bytes, bool write) = 0;
+
+  // The same, and where that memory is in this process, for pinning. EFAULT also: the process has ended.
+  virtual Result<ProgramMemory> borrow(std::uint64_t user, std::uint64_t bytes, bool write) {
+    TRY(check_pinnable(user, bytes, write));
+    return ProgramMemory{user, nullptr};
+  }
+  // The memory may be pinned by later calls, perhaps of other processes. Called in a call of the program itself.
+  virtual void will_pin(std::uint64_t /*user*/, std::uint64_t /*bytes*/) {}
 
   // Puts `file` behind a new descriptor of the program (flags: O_CLOEXEC). EMFILE and others as on Linux.
   virtual Result<int> install(std::shared_ptr<class File> file, int flags) = 0;

@@ -16,8 +16,11 @@
 #include <filesystem>
 
 #include "base/memlock.h"
+#include "cli/remains.h"
 #include "cli/show.h"
 #include "launch/claims.h"
+#include "launch/service/account_table.h"
+#include "launch/service/handle_table.h"
 #include "launch/view/namespace.h"
 #include "launch/view/view.h"
 
@@ -29,7 +32,7 @@ constexpr int kInvalid = 2, kCannotRun = 125, kNotExecutable = 126, kNotFound = 
 
 void complain(const std::string& text) { std::fputs(("softiommu: " + text + "\n").c_str(), stderr); }
 
-// The run's folder: private, gone at the end.
+// The run's folder: private, gone with the last process of the run.
 class RunFolder {
  public:
   RunFolder() {
@@ -46,6 +49,7 @@ class RunFolder {
   RunFolder(const RunFolder&) = delete;
   RunFolder& operator=(const RunFolder&) = delete;
   const std::string& path() const { return path_; }
+  void leave() { path_.clear(); }  // someone else removes it
 
  private:
   void try_in(const std::string& base) {
@@ -152,6 +156,8 @@ Result<> fill_folder(const std::string& folder, const RunRequest& request, const
   if (error) return fail(error.value(), "the run's folder cannot be filled");
   TRY(launch::write_text(folder + "/machine.toml", made.text));
   TRY(launch::Claims::create(folder + "/claims"));
+  TRY(launch::write_text(folder + "/handles", std::string(sizeof(launch::HandleTable), '\0')));
+  TRY(launch::write_text(folder + "/accounts", std::string(sizeof(launch::AccountTable), '\0')));
   TRY(request.options.save(folder));
   return launch::write_view(folder + "/view", *made.system, {request.options.allow_unsafe_interrupts});
 }
@@ -193,7 +199,7 @@ int run(RunRequest& request) {
   if (!made) return status;
   request.options.machine_name = made->name;
   const std::string shim = find_shim();
-  const RunFolder folder;
+  RunFolder folder;
   if (shim.empty() || folder.path().empty()) {
     complain(shim.empty() ? "libsoftiommu-shim.so is not beside the command" : "no folder for the run can be made");
     return kCannotRun;
@@ -213,6 +219,7 @@ int run(RunRequest& request) {
   if (request.options.explain) print_explanations(folder.path() + "/out");
   if (request.options.trace && !collect_trace(folder.path() + "/out", request.trace_file))
     complain(fmt::format("{}: the trace could not be written", request.trace_file));
+  if (anyone_remains(folder.path()) && remove_later(folder.path())) folder.leave();
   return status;
 }
 

@@ -91,6 +91,7 @@ Result<> Context::ioas_map(Call& call) {
   auto request = call.request<abi::IoasMap>();
   if (request.reserved != 0) return fail(EOPNOTSUPP, "a reserved field is set");
   const Prot prot = TRY(check_map(request.flags, {request.iova, request.length}));
+  call.program().will_pin(request.user_va, request.length);
   {
     const MutexLock lock(mutex_);
     auto* const ioas = objects_.find<Ioas>(request.ioas_id);

@@ -84,13 +84,15 @@ Result<> Pages::pin_missing(PageRange range) {
 Result<Pages::Span> Pages::pin(PageRange range) {
   const std::uint64_t user = address_of(range.first), bytes = range.count() << kPageShift;
   TRY(fault::pass("iommufd.pin"));
-  if (file_ == nullptr) TRY(account_.program().check_pinnable(user, bytes, writable_));
+  // A file's mapping is this process's; an alias of another process's memory is needed until its pages are pinned.
+  const ProgramMemory memory =
+      file_ != nullptr ? ProgramMemory{user, nullptr} : TRY(account_.program().borrow(user, bytes, writable_));
   TRY(account_.charge(range.count()));
   Span span{range, 0, 0, 0, {}};
   const auto pinned = without_throwing([&]() -> Result<> {
     for (std::uint64_t done = 0; done < bytes;) {
       span.runs.reserve(span.runs.size() + 1);
-      const PhysRun run = TRY(memory_.pin(user + done, bytes - done));
+      const PhysRun run = TRY(memory_.pin(memory.address + done, bytes - done));
       done += run.bytes;
       if (!span.runs.empty() && span.runs.back().first + span.runs.back().bytes == run.first) {
         span.runs.back().bytes += run.bytes;

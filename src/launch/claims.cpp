@@ -47,4 +47,8 @@ void Claims::release(unsigned slot) {
   slots_[slot].compare_exchange_strong(own, 0);
 }
 
+void Claims::hand_over(unsigned slot, std::int32_t process) {
+  if (slots_ != nullptr && slot < kSlots) slots_[slot].store(process);
+}
+
 }  // namespace softiommu::launch

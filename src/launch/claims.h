@@ -26,6 +26,8 @@ class Claims {
   // EBUSY: another living process has it.
   Result<> claim(unsigned slot);
   void release(unsigned slot);
+  // A claim of this process, or of its keeper, becomes that process's.
+  void hand_over(unsigned slot, std::int32_t process);
 
  private:
   std::atomic<std::int32_t>* slots_ = nullptr;

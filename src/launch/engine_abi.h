@@ -10,7 +10,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#define SOFTIOMMU_ABI_VERSION 1u
+#define SOFTIOMMU_ABI_VERSION 2u
 #define SOFTIOMMU_ENGINE_ENTRY "softiommu_engine"
 #define SOFTIOMMU_MAX_DESCRIPTORS (1u << 20)  // Linux's default ceiling (fs.nr_open)
 
@@ -40,6 +40,8 @@ struct SoftiommuNode {
 };
 
 enum SoftiommuMadvise { SOFTIOMMU_MADVISE_PASS = 1 };
+
+enum SoftiommuDeparture { SOFTIOMMU_EXEC, SOFTIOMMU_EXEC_FAILED, SOFTIOMMU_EXIT };
 
 // What the engine gives to the shim.
 struct SoftiommuEngine {
@@ -78,6 +80,13 @@ struct SoftiommuEngine {
   void (*leave)(void);
   // The process's image ends (exec, exit): write what --explain and --trace collect.
   void (*flush)(void);
+
+  // The descriptor is a handle that came from another process: from now on it is ours. A negative errno: it is not.
+  long (*adopt)(int fd);
+  // Handles are about to be sent, or inherited by a process that does not come from fork.
+  void (*spread)(void);
+  // The process's image ends (enum SoftiommuDeparture): who holds our handles elsewhere is served on.
+  void (*depart)(int how);
 };
 
 typedef const struct SoftiommuEngine* (*SoftiommuEngineEntry)(const struct SoftiommuShim* shim);

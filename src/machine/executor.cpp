@@ -117,7 +117,7 @@ thread_local const Executor* on_worker = nullptr;  // whose thread this is
 
 class RealTime final : public Executor {
  public:
-  ~RealTime() override { stop(); }
+  ~RealTime() override { RealTime::stop(); }
 
   void add(Steppable& model) override {
     {
@@ -152,6 +152,15 @@ class RealTime final : public Executor {
     stop_.store(false, std::memory_order_relaxed);
     thread_running_ = create_thread();
     if (!thread_running_) log::error("softiommu: devices do not run: no thread could be created");
+  }
+
+  void stop() override {
+    const FutexGuard guard(start_lock_);
+    if (!thread_running_) return;
+    stop_.store(true, std::memory_order_seq_cst);
+    rouse();
+    pthread_join(thread_, nullptr);
+    thread_running_ = false;
   }
 
   std::uint64_t run(std::uint64_t) override { return now_ns(); }  // time runs by itself
@@ -189,14 +198,6 @@ class RealTime final : public Executor {
     pthread_sigmask(SIG_SETMASK, &before, nullptr);
     pthread_attr_destroy(&attributes);
     return created;
-  }
-
-  void stop() {
-    if (!thread_running_) return;
-    stop_.store(true, std::memory_order_seq_cst);
-    rouse();
-    pthread_join(thread_, nullptr);
-    thread_running_ = false;
   }
 
   void rouse() {
@@ -287,6 +288,7 @@ class VirtualTime final : public Executor {
   void wake(Steppable& model) override { model.woken.store(true, std::memory_order_seq_cst); }
   void set_latency(std::uint64_t ns) override { latency_ = ns; }
   void start() override {}
+  void stop() override {}
   std::uint64_t now_ns() const override { return now_; }
   void forget_thread() override {}
 

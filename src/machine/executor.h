@@ -45,6 +45,8 @@ class Executor {
 
   // Real time: starts the thread on the first call (lazily, so that an idle machine has none).
   virtual void start() = 0;
+  // Real time: the thread ends after its present step, until start() is called again.
+  virtual void stop() = 0;
   // Virtual time: runs everything that is due or woken until all are idle or `until_ns` is reached; returns now, which
   // is `until_ns` if one was given. Real time: only says what the time is.
   virtual std::uint64_t run(std::uint64_t until_ns = ~std::uint64_t{0}) = 0;

@@ -125,16 +125,17 @@ Result<long> Container::get_info(Call& call) {
 }
 
 Result<long> Container::map_dma(Call& call) {
-  const auto request = call.request<abi::DmaMap>();
+  auto request = call.request<abi::DmaMap>();
   // Before the lock, although other checks come first: the answer is used only if those pass.
-  Result<> pinnable;
+  Result<ProgramMemory> memory;
   if ((request.flags & abi::kMapVaddr) == 0 && request.size != 0 &&
       request.vaddr + (request.size - 1) >= request.vaddr) {
-    pinnable = call.program().check_pinnable(request.vaddr, request.size, (request.flags & abi::kMapWrite) != 0);
+    memory = call.program().borrow(request.vaddr, request.size, (request.flags & abi::kMapWrite) != 0);
+    if (memory) request.vaddr = memory->address;
   }
   const MutexLock lock(mutex_);
   if (iommu_ == nullptr) return fail(EINVAL, kNoIommu);
-  TRY(iommu_->map(request, pinnable));
+  TRY(iommu_->map(request, memory ? Result<>() : std::unexpected(memory.error())));
   return 0;
 }
 

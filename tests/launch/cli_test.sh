@@ -60,7 +60,17 @@ says "0x8086"
 expect 0 "groups name their devices" "$softiommu" run -- sh -c 'test -L /sys/kernel/iommu_groups/0/devices/0000:00:04.0'
 expect 0 "arguments of the program stay its own" "$softiommu" run -- sh -c 'test "$1" = --machine' sh --machine
 
-left=$(ls "$work" | grep -c '^softiommu-')
+# A process that goes on when the program has ended keeps the run's view; the folder goes with it.
+mkfifo "$work/go" "$work/seen"
+expect 0 "a program that leaves a process behind" "$softiommu" run -- \
+  sh -c '(read -r line <"$1"; cat /sys/bus/pci/devices/0000:00:04.0/vendor >"$2") >/dev/null 2>&1 &' sh "$work/go" "$work/seen"
+echo go >"$work/go"
+[ "$(cat "$work/seen")" = 0x8086 ] || { echo "FAILED: the view ended with the first process"; failed=1; }
+for _ in $(seq 100); do
+  left=$(ls "$work" | grep -c '^softiommu-')
+  [ "$left" = 0 ] && break
+  sleep 0.05
+done
 [ "$left" = 0 ] || { echo "FAILED: $left run folders are left"; failed=1; }
 rm -f "$work.out" "$work.err"
 exit $failed

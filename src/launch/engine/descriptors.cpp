@@ -8,7 +8,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <thread>
 #include <vector>
 
 #include "launch/engine/shim_services.h"
@@ -16,14 +15,17 @@
 namespace softiommu::launch {
 namespace {
 
-// Free records and files that only other processes hold. Guarded by one lock: opens and last closes are seldom.
-Mutex pool_mutex;
-OpenFile* free_records GUARDED_BY(pool_mutex) = nullptr;
-std::vector<OpenFile*> orphans GUARDED_BY(pool_mutex);
-bool reaper_runs GUARDED_BY(pool_mutex) = false;
+// Free records, and the open files of this process. One lock: opens and last closes are seldom. Never destroyed.
+struct Pool {
+  Mutex mutex;
+  OpenFile* free_records GUARDED_BY(mutex) = nullptr;
+  std::vector<OpenFile*> own GUARDED_BY(mutex);
+  std::atomic<HandleWatch*> watch{nullptr};
+  std::atomic<HandleTable*> table{nullptr};
+};
+Pool& pool = *new Pool;
 
 constexpr int kLeastHidden = 512;
-constexpr int kReapMilliseconds = 20;
 
 bool all_handles_closed(int peer) {
   pollfd ask = {peer, POLLIN, 0};
@@ -32,34 +34,24 @@ bool all_handles_closed(int peer) {
 
 OpenFile* take_record() {
   {
-    const MutexLock lock(pool_mutex);
-    if (free_records != nullptr) {
-      OpenFile* taken = free_records;
-      free_records = taken->next_free;
+    const MutexLock lock(pool.mutex);
+    if (pool.free_records != nullptr) {
+      OpenFile* taken = pool.free_records;
+      pool.free_records = taken->next_free;
       return taken;
     }
   }
   return new (std::nothrow) OpenFile;
 }
 
-// Runs while there are files that only other processes hold: releases each when the last of them closes it.
-void reap_orphans(void (*finish)(OpenFile*)) {
-  for (;;) {
-    pollfd nothing = {-1, 0, 0};
-    ::poll(&nothing, 1, kReapMilliseconds);
-    std::vector<OpenFile*> closed;
-    bool last = false;
-    {
-      const MutexLock lock(pool_mutex);
-      const auto gone = std::ranges::partition(orphans, [](OpenFile* o) { return !all_handles_closed(o->peer); });
-      closed.assign(gone.begin(), gone.end());
-      orphans.erase(gone.begin(), gone.end());
-      last = orphans.empty();
-      if (last) reaper_runs = false;
-    }
-    for (OpenFile* open : closed) finish(open);
-    if (last) return;
-  }
+bool is_watched() {
+  const HandleWatch* watch = pool.watch.load(std::memory_order_acquire);
+  return watch != nullptr && watch->running();
+}
+
+void mark_spread_locked(OpenFile& open, HandleTable* table) {
+  open.spread = true;
+  if (table != nullptr) table->add(open.inode);
 }
 
 }  // namespace
@@ -111,7 +103,7 @@ Result<OpenFile*> Descriptors::make_record(std::shared_ptr<File> file, int flags
   open->file = std::move(file);
   open->flags = flags & ~kCreation;
   open->position = 0;
-  open->foreign = false;
+  open->orphan = open->spread = false;
   open->on_release = std::move(on_release);
   return open;
 }
@@ -121,7 +113,9 @@ void Descriptors::publish(int fd, OpenFile* open) {
   set_bit(shim_services->owned, fd, true);
 }
 
-Result<int> Descriptors::install(std::shared_ptr<File> file, int flags, std::function<void()> on_release) {
+// The two ends; the record knows the one that stays.
+Result<int> Descriptors::make_pair(std::shared_ptr<File> file, int flags, std::function<void()> on_release,
+                                   OpenFile*& made) {
   int ends[2];
   if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends) != 0) {
     return fail(errno, "no descriptor is left");
@@ -132,21 +126,45 @@ Result<int> Descriptors::install(std::shared_ptr<File> file, int flags, std::fun
     close_hidden(peer);
     return fail(EMFILE, "no descriptor is left");
   }
-  auto made = make_record(std::move(file), flags, std::move(on_release));
-  if (!made) {
+  auto record = make_record(std::move(file), flags, std::move(on_release));
+  if (!record) {
     ::close(ends[0]);
     close_hidden(peer);
-    return std::unexpected(made.error());
+    return std::unexpected(record.error());
   }
-  if ((flags & O_CLOEXEC) == 0) ::fcntl(ends[0], F_SETFD, 0);
   struct stat status = {};
   ::fstat(ends[0], &status);
-  OpenFile* open = *made;
-  open->peer = peer;
-  open->inode = status.st_ino;
-  open->references.store(1, std::memory_order_release);
-  publish(ends[0], open);
+  made = *record;
+  made->peer = peer;
+  made->inode = status.st_ino;
   return ends[0];
+}
+
+Result<int> Descriptors::install(std::shared_ptr<File> file, int flags, std::function<void()> on_release) {
+  OpenFile* open = nullptr;
+  const int fd = TRY(make_pair(std::move(file), flags, std::move(on_release), open));
+  if ((flags & O_CLOEXEC) == 0) ::fcntl(fd, F_SETFD, 0);
+  open->references.store(1, std::memory_order_release);
+  publish(fd, open);
+  {
+    const MutexLock lock(pool.mutex);
+    pool.own.push_back(open);
+  }
+  if (is_watched()) pool.watch.load()->add(*open);
+  return fd;
+}
+
+Result<int> Descriptors::make_handle(std::shared_ptr<File> file, int flags, HandleTable* table) {
+  OpenFile* open = nullptr;
+  const int fd = TRY(make_pair(std::move(file), flags, {}, open));
+  {
+    const MutexLock lock(pool.mutex);
+    pool.own.push_back(open);
+    open->orphan = true;
+    mark_spread_locked(*open, table);
+  }
+  if (is_watched()) pool.watch.load()->add(*open);
+  return fd;
 }
 
 long Descriptors::duplicate(int fd, int least, int replaced, int flags) {
@@ -196,49 +214,184 @@ long Descriptors::close(int fd) {
   return result;
 }
 
+// The service sees the last close elsewhere; what it has seen before the file became an orphan is looked at here.
 void Descriptors::last_use_gone(OpenFile* open) {
-  if (open->foreign || open->peer < 0 || all_handles_closed(open->peer)) {
+  close_hidden(std::exchange(open->kept, -1));
+  if (open->peer < 0 || all_handles_closed(open->peer)) {
     finish(open);
     return;
   }
-  const MutexLock lock(pool_mutex);
-  orphans.push_back(open);
-  if (reaper_runs) return;
-  reaper_runs = true;
-  std::thread(reap_orphans, &Descriptors::finish).detach();
+  {
+    const MutexLock lock(pool.mutex);
+    open->orphan = true;
+  }
+  if (HandleWatch* watch = pool.watch.load()) watch->begin();
 }
 
 void Descriptors::finish(OpenFile* open) {
-  if (!open->foreign) {
+  if (open->peer >= 0) {
+    if (is_watched()) pool.watch.load()->remove(*open);
     open->file->release();
     if (open->on_release) open->on_release();
+    const MutexLock lock(pool.mutex);
+    std::erase(pool.own, open);
+    if (HandleTable* table = pool.table.load(); table != nullptr && open->spread) table->remove(open->inode);
   }
   open->file.reset();
   open->on_release = {};
-  close_hidden(open->peer);
-  open->peer = -1;
-  const MutexLock lock(pool_mutex);
-  open->next_free = free_records;
-  free_records = open;
+  close_hidden(std::exchange(open->peer, -1));
+  const MutexLock lock(pool.mutex);
+  open->next_free = pool.free_records;
+  pool.free_records = open;
 }
 
-void Descriptors::become_child() {
-  pool_mutex.reset();
-  {
-    const MutexLock lock(pool_mutex);
-    orphans.clear();  // the parent reaps them
-    reaper_runs = false;
-  }
-  for (auto& chunk : chunks_) {
-    Chunk* present = chunk.load();
+// --- handles in several processes ----------------------------------------------------------------------------
+
+void Descriptors::set_watch(HandleWatch* watch) { pool.watch.store(watch); }
+
+std::vector<OpenFile*> Descriptors::own_list() {
+  const MutexLock lock(pool.mutex);
+  return pool.own;
+}
+
+template <typename Visit>
+void Descriptors::each_slot(Visit&& visit) const {
+  for (std::size_t chunk = 0; chunk < kChunks; ++chunk) {
+    Chunk* present = chunks_[chunk].load(std::memory_order_acquire);
     for (std::size_t i = 0; present != nullptr && i < kChunk; ++i) {
-      OpenFile* open = (*present)[i].load();
-      if (open == nullptr || open->foreign) continue;
-      open->foreign = true;
-      close_hidden(open->peer);  // else the parent's handles would never see the last close
-      open->peer = -1;
-      new std::shared_ptr<File>(std::move(open->file));  // kept, never released: it is the parent's
+      if ((*present)[i].load() != nullptr) visit(static_cast<int>(chunk * kChunk + i), (*present)[i]);
     }
+  }
+}
+
+bool Descriptors::spread(HandleTable* table) {
+  const MutexLock lock(pool.mutex);
+  if (table != nullptr) pool.table.store(table);
+  for (OpenFile* open : pool.own) mark_spread_locked(*open, table);
+  return !pool.own.empty();
+}
+
+bool Descriptors::any_spread() const {
+  const MutexLock lock(pool.mutex);
+  return std::ranges::any_of(pool.own, &OpenFile::spread);
+}
+
+bool Descriptors::outlives_exec() const {
+  if (any_spread()) return true;
+  bool passed_on = false;
+  each_slot([&](int fd, const std::atomic<OpenFile*>& place) {
+    const OpenFile* open = place.load();
+    passed_on = passed_on || (open != nullptr && open->peer >= 0 && (::fcntl(fd, F_GETFD) & FD_CLOEXEC) == 0);
+  });
+  return passed_on;
+}
+
+bool Descriptors::outlives_exit() {
+  if (!any_spread()) return false;
+  const std::vector<OpenFile*> own = own_list();
+  each_slot([&](int fd, const std::atomic<OpenFile*>&) { ::close(fd); });
+  for (OpenFile* open : own) close_hidden(std::exchange(open->kept, -1));
+  return std::ranges::any_of(own, [](const OpenFile* open) { return !all_handles_closed(open->peer); });
+}
+
+Result<> Descriptors::adopt(int fd, int flags, const MakeRemote& remote) {
+  struct stat status = {};
+  if (::fstat(fd, &status) != 0 || slot(fd, true) == nullptr) return fail(EBADF, "no such descriptor");
+  {
+    const MutexLock lock(pool.mutex);
+    for (OpenFile* open : pool.own) {
+      if (open->inode != status.st_ino) continue;
+      std::uint32_t count = open->references.load();
+      while (count != 0 && !open->references.compare_exchange_weak(count, count + 1)) {
+      }
+      if (count == 0) {
+        if (!open->orphan) return fail(EBADF, "the file is being closed");
+        open->orphan = false;
+        open->references.store(1);
+      }
+      publish(fd, open);
+      return {};
+    }
+  }
+  const int channel = hide_descriptor(::fcntl(fd, F_DUPFD_CLOEXEC, 0));
+  if (channel < 0) return fail(EMFILE, "no descriptor is left");
+  auto made = make_record(remote(channel), flags, {});
+  if (!made) return std::unexpected(made.error());
+  (*made)->inode = status.st_ino;
+  (*made)->references.store(1, std::memory_order_release);
+  publish(fd, *made);
+  return {};
+}
+
+std::shared_ptr<File> Descriptors::own_file(std::uint64_t inode) const {
+  const MutexLock lock(pool.mutex);
+  const auto found = std::ranges::find(pool.own, inode, &OpenFile::inode);
+  return found == pool.own.end() ? nullptr : (*found)->file;
+}
+
+Descriptors::Use Descriptors::use_for_service(OpenFile& open) {
+  const MutexLock lock(pool.mutex);
+  std::uint32_t count = open.references.load();
+  while (count != 0 && !open.references.compare_exchange_weak(count, count + 1)) {
+  }
+  if (count == 0) {
+    if (!open.orphan) return {};
+    open.orphan = false;
+    open.references.store(1);
+  }
+  return Use(&open);
+}
+
+// The event may be of a file that is closed by now, and whose record has another: that one's handles are open.
+void Descriptors::hung_up(OpenFile& open) {
+  {
+    const MutexLock lock(pool.mutex);
+    const bool present = std::ranges::find(pool.own, &open) != pool.own.end();
+    if (!present || !all_handles_closed(open.peer)) return;
+    if (!open.orphan) {  // a mapping of ours still holds it; 0: its last use is just going and sees the same
+      if (open.references.load() != 0) pool.watch.load()->remove(open);
+      return;
+    }
+    open.orphan = false;
+  }
+  finish(&open);
+}
+
+// One function takes the lock, another gives it back: beyond what the checker follows.
+void Descriptors::lock_for_fork() SOFTIOMMU_TS(no_thread_safety_analysis) { pool.mutex.lock(); }
+void Descriptors::unlock_after_fork() SOFTIOMMU_TS(no_thread_safety_analysis) { pool.mutex.unlock(); }
+
+// The parent's File is kept, never released. Its end of each handle is closed here: else the handles would never
+// learn that the parent has gone.
+void Descriptors::become_child(const MakeRemote& remote) {
+  std::vector<OpenFile*> own;
+  {
+    const MutexLock lock(pool.mutex);
+    own.swap(pool.own);
+  }
+  each_slot([&](int fd, const std::atomic<OpenFile*>& place) {
+    OpenFile* open = place.load();
+    if (open->peer >= 0 && open->kept < 0) open->kept = hide_descriptor(::fcntl(fd, F_DUPFD_CLOEXEC, 0));
+  });
+  for (OpenFile* open : own) {
+    close_hidden(std::exchange(open->peer, -1));
+    new std::shared_ptr<File>(std::move(open->file));
+    open->file = remote(std::exchange(open->kept, -1));
+    open->on_release = {};
+    open->orphan = false;
+  }
+}
+
+void Descriptors::become_keeper() {
+  each_slot([](int fd, std::atomic<OpenFile*>& place) {
+    set_bit(shim_services->owned, fd, false);
+    place.store(nullptr);
+  });
+  const MutexLock lock(pool.mutex);
+  for (OpenFile* open : pool.own) {
+    close_hidden(std::exchange(open->kept, -1));
+    open->references.store(0);
+    open->orphan = true;
   }
 }
 

@@ -17,47 +17,27 @@
 
 #include "base/guarded_copy.h"
 #include "base/log.h"
-#include "launch/engine/allocator.h"
-#include "launch/engine/descriptors.h"
-#include "launch/engine/mappings.h"
-#include "launch/engine/self_program.h"
+#include "launch/engine/processes.h"
 #include "launch/engine/shim_services.h"
 #include "launch/engine/signals.h"
-#include "launch/engine/world.h"
+#include "launch/engine/state.h"
+#include "launch/service/share.h"
 #include "launch/trap/fault.h"
-#include "launch/trap/regions.h"
 #include "machine/memory.h"
 
 namespace softiommu::launch {
 namespace {
 
-// All state of the engine. It is never destroyed: program threads may still run during exit.
-struct Engine {
-  Descriptors descriptors;
-  Mappings mappings;
-  TrapRegions regions;
-  TrapRegions shared;  // memory that files share: nothing traps there, a mapping only holds what it needs
-  std::shared_ptr<SelfProgram> program = std::make_shared<SelfProgram>(descriptors, mappings);
-  Mutex world_mutex;
-  std::unique_ptr<World> world GUARDED_BY(world_mutex);
-  std::atomic<World*> current{nullptr};
-};
-Engine* engine = nullptr;
-
 constexpr std::uint64_t kPageBytes = 4096;
 std::uint64_t page_up(std::uint64_t bytes) { return (bytes + kPageBytes - 1) & ~(kPageBytes - 1); }
 
-Memory* pinned_memory() {
-  World* world = engine->current.load(std::memory_order_acquire);
-  return world == nullptr ? nullptr : world->memory();
-}
+Memory* pinned_memory() { return engine->memory(); }
 
-// Runs `action` on the open file behind `fd`; -EBADF if it is gone, -ENODEV if it is the parent's.
+// Runs `action` on the open file behind `fd`; -EBADF if it is gone.
 template <typename Action>
 long with_file(int fd, Action&& action) {
   const auto use = engine->descriptors.find(fd);
   if (!use) return -EBADF;
-  if (use->foreign) return -ENODEV;
   return action(*use.get(), use);
 }
 
@@ -66,6 +46,7 @@ Result<World*> the_world() {
   const MutexLock lock(engine->world_mutex);
   if (engine->world == nullptr) {
     engine->world = TRY(make_world(shim_services->run_dir));
+    engine->account = PublishedAccount(engine->accounts(), ::getpid(), engine->program->locked());
     engine->current.store(engine->world.get(), std::memory_order_release);
   }
   return engine->world.get();
@@ -74,7 +55,7 @@ Result<World*> the_world() {
 long open_file(const char* path, int flags) {
   const auto opened = without_throwing([&]() -> Result<int> {
     World* world = TRY(the_world());
-    Opened made = TRY(world->open(path, *engine->program));
+    Opened made = TRY(world->open(path, *engine->caller));
     return engine->descriptors.install(std::move(made.file), flags, std::move(made.on_release));
   });
   return opened ? *opened : -opened.error().code;
@@ -85,25 +66,14 @@ long call_ioctl(int fd, unsigned long command, unsigned long argument) {
       fd, [&](OpenFile& open, const auto&) { return open.file->ioctl(static_cast<unsigned int>(command), argument); });
 }
 
-long transfer(int fd, std::uint64_t user, std::size_t bytes, off_t offset, bool write) {
-  return with_file(fd, [&](OpenFile& open, const auto&) -> long {
-    if (!open.file->has_position()) {
-      if (offset >= 0) return -ESPIPE;
-      return write ? open.file->pwrite(user, bytes, 0) : open.file->pread(user, bytes, 0);
-    }
-    const bool moves = offset < 0;
-    const off_t at = moves ? open.position.load() : offset;
-    bytes = std::min<std::size_t>(bytes, INT_MAX & ~(kPageBytes - 1));  // Linux's MAX_RW_COUNT
-    const ssize_t done = write ? open.file->pwrite(user, bytes, at) : open.file->pread(user, bytes, at);
-    if (moves && done > 0) open.position.fetch_add(done);
-    return done;
-  });
+long call_transfer(int fd, std::uint64_t user, std::size_t bytes, off_t offset, bool write) {
+  return with_file(fd, [&](OpenFile& open, const auto&) { return transfer(open, user, bytes, offset, write); });
 }
 long call_read(int fd, void* to, std::size_t bytes, off_t offset) {
-  return transfer(fd, reinterpret_cast<std::uint64_t>(to), bytes, offset, false);
+  return call_transfer(fd, reinterpret_cast<std::uint64_t>(to), bytes, offset, false);
 }
 long call_write(int fd, const void* from, std::size_t bytes, off_t offset) {
-  return transfer(fd, reinterpret_cast<std::uint64_t>(from), bytes, offset, true);
+  return call_transfer(fd, reinterpret_cast<std::uint64_t>(from), bytes, offset, true);
 }
 
 long call_close(int fd) { return engine->descriptors.close(fd); }
@@ -198,14 +168,21 @@ long call_mremap(std::uintptr_t from, std::size_t old_bytes, std::size_t new_byt
   return result;
 }
 
+struct Placement {  // of an mmap
+  void* address;
+  std::size_t bytes;
+  int prot, flags;
+  std::uint64_t file_offset;
+};
+
 // Inaccessible pages of this process where the BAR shall be: each access to them faults.
-long map_trapped(void* address, std::size_t bytes, int prot, int flags, MmapPlan& plan, std::shared_ptr<void> holds) {
+long map_trapped(const Placement& wish, OpenFile& open, MmapPlan& plan, std::shared_ptr<void> holds) {
+  const auto [address, bytes, prot, flags, file_offset] = wish;
   const auto wanted = reinterpret_cast<std::uintptr_t>(address);
   if ((flags & MAP_FIXED) != 0) before_unmap(wanted, bytes);
   const int placed = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | (flags & (MAP_FIXED | MAP_FIXED_NOREPLACE));
   void* pages = ::mmap(address, bytes, PROT_NONE, placed, -1, 0);
   if (pages == MAP_FAILED) return -errno;
-  ::madvise(pages, bytes, MADV_DONTFORK);  // as the kernel's VM_DONTCOPY would be: a child has no BAR of its parent's
   TrapRegion region;
   region.first = reinterpret_cast<std::uintptr_t>(pages);
   region.last = region.first + page_up(bytes) - 1;
@@ -216,6 +193,8 @@ long map_trapped(void* address, std::size_t bytes, int prot, int flags, MmapPlan
   region.readable = (prot & (PROT_READ | PROT_WRITE)) != 0;
   region.writable = (prot & PROT_WRITE) != 0;
   region.holds = std::move(holds);
+  region.open = &open;
+  region.file_offset = file_offset;
   mappings_changed();
   if (const auto added = engine->regions.add(std::move(region)); !added) {
     ::munmap(pages, bytes);
@@ -243,14 +222,23 @@ long map_shared(void* address, std::size_t bytes, int prot, int flags, MmapPlan&
   return -added.error().code;
 }
 
+// A child of fork reaches the file by it, also when the program has closed its own.
+void keep_handle(OpenFile& open, int fd) {
+  if (open.peer < 0 || open.kept >= 0) return;
+  static Mutex mutex;
+  const MutexLock lock(mutex);
+  if (open.kept < 0) open.kept = hide_descriptor(::fcntl(fd, F_DUPFD_CLOEXEC, 0));
+}
+
 long call_mmap(void* address, std::size_t bytes, int prot, int flags, int fd, off_t offset) {
   return with_file(fd, [&](OpenFile& open, const Descriptors::Use& use) -> long {
     if (bytes == 0 || offset < 0 || static_cast<std::uint64_t>(offset) % kPageBytes != 0) return -EINVAL;
     MmapPlan plan;
     const int error = open.file->mmap(static_cast<std::uint64_t>(offset), bytes, prot, flags, plan);
     if (error != 0) return error;
-    if (plan.kind == MmapPlan::Kind::trap) return map_trapped(address, bytes, prot, flags, plan, use.share());
-    return map_shared(address, bytes, prot, flags, plan, use.share());
+    if (plan.kind == MmapPlan::Kind::memory) return map_shared(address, bytes, prot, flags, plan, use.share());
+    keep_handle(open, fd);
+    return map_trapped({address, bytes, prot, flags, static_cast<std::uint64_t>(offset)}, open, plan, use.share());
   });
 }
 
@@ -291,6 +279,8 @@ void flush() {
 }
 
 bool on_fault(int signal, siginfo_t* info, ucontext_t* context) {
+  const bool kernel_says = info->si_code > 0;
+  if (kernel_says && signal == SIGSEGV && is_being_shared(reinterpret_cast<std::uint64_t>(info->si_addr))) return true;
   return handle_fault(engine->regions, signal, info, context);
 }
 
@@ -300,26 +290,11 @@ void flush_at_exit() {
   --shim_services->thread()->inside;
 }
 
-// The child has one thread: nobody else can be in the guarded members.
-void after_fork_in_child() SOFTIOMMU_TS(no_thread_safety_analysis) {
-  heap_unlock_after_fork();
-  ++shim_services->thread()->inside;
-  engine->world_mutex.reset();
-  engine->mappings.become_child();
-  engine->regions.forget_all();
-  engine->shared.forget_all();
-  engine->descriptors.become_child();
-  if (World* world = engine->current.exchange(nullptr)) {
-    world->become_child();
-    engine->world.release();  // the parent's machine: not ours to take down
-  }
-  --shim_services->thread()->inside;
-}
-
 constexpr SoftiommuEngine calls = {
-    SOFTIOMMU_ABI_VERSION, open_file,  call_ioctl,  call_read,    call_write,     call_close,        call_dup,
-    call_replace,          get_flags,  set_flags,   describe,     call_poll,      call_mmap,         before_unmap,
-    mappings_changed,      is_trapped, call_mremap, call_madvise, call_sigaction, deliver_postponed, flush,
+    SOFTIOMMU_ABI_VERSION, open_file,      call_ioctl,  call_read,    call_write,     call_close,        call_dup,
+    call_replace,          get_flags,      set_flags,   describe,     call_poll,      call_mmap,         before_unmap,
+    mappings_changed,      is_trapped,     call_mremap, call_madvise, call_sigaction, deliver_postponed, flush,
+    adopt_handle,          spread_handles, depart,
 };
 
 }  // namespace
@@ -338,7 +313,7 @@ const SoftiommuEngine* start_engine(const SoftiommuShim* shim) {
   if (engine == nullptr) return nullptr;
   keep_heap();
   take_signals(on_fault);
-  ::pthread_atfork(heap_lock_for_fork, heap_unlock_after_fork, after_fork_in_child);
+  ::pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
   std::atexit(flush_at_exit);
   return &calls;
 }

@@ -41,6 +41,9 @@ class MachineWorld final : public World {
   Result<Opened> open(const std::string& path, Program& program) override;
   Memory* memory() override { return &machine_->memory(); }
   void flush() override;
+  void pause() override { machine_->executor().stop(); }
+  void resume() override { machine_->executor().start(); }
+  void hand_over(pid_t process) override;
   void become_child() override {
     for (const auto& function : machine_->functions()) function->forget_thread();
     machine_->executor().forget_thread();
@@ -132,6 +135,13 @@ Result<> MachineWorld::hold(unsigned group) {
 void MachineWorld::let_go(unsigned group) {
   const MutexLock lock(mutex_);
   if (--held_[group] == 0) claims_.release(group);
+}
+
+void MachineWorld::hand_over(pid_t process) {
+  const MutexLock lock(mutex_);
+  for (const auto& [group, files] : held_) {
+    if (files != 0) claims_.hand_over(group, process);
+  }
 }
 
 void MachineWorld::flush() {

@@ -3,13 +3,12 @@
 
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cstdio>
-#include <cstring>
 #include <new>
-#include <string>
 
 namespace softiommu::launch {
 namespace {
@@ -25,17 +24,44 @@ std::string read_whole(const char* path) {
 }
 
 // "7f12-7f34 rw-p 00000000 00:00 0   [heap]"
-bool parse_line(const char* line, Mapping& out) {
-  unsigned long start = 0, end = 0, inode = 0;
+bool parse_line(const std::string& line, Mapping& out) {
+  unsigned long start = 0, end = 0, offset = 0, inode = 0;
+  unsigned device_major = 0, device_minor = 0;
+  int path = 0;
   char rights[5] = "";
-  if (std::sscanf(line, "%lx-%lx %4s %*x %*x:%*x %lu", &start, &end, rights, &inode) != 4) return false;
-  const int prot =
-      (rights[0] == 'r' ? PROT_READ : 0) | (rights[1] == 'w' ? PROT_WRITE : 0) | (rights[2] == 'x' ? PROT_EXEC : 0);
-  out = {start, end - 1, rights[0] == 'r', rights[1] == 'w', rights[3] == 's', inode == 0, prot};
+  if (std::sscanf(line.c_str(), "%lx-%lx %4s %lx %x:%x %lu %n", &start, &end, rights, &offset, &device_major,
+                  &device_minor, &inode, &path) != 7) {
+    return false;
+  }
+  out.first = start;
+  out.last = end - 1;
+  out.read = rights[0] == 'r';
+  out.write = rights[1] == 'w';
+  out.shared = rights[3] == 's';
+  out.anonymous = inode == 0;
+  out.prot = (out.read ? PROT_READ : 0) | (out.write ? PROT_WRITE : 0) | (rights[2] == 'x' ? PROT_EXEC : 0);
+  out.offset = offset;
+  out.device = makedev(device_major, device_minor);
+  out.inode = inode;
+  out.path = path > 0 ? line.substr(static_cast<std::size_t>(path)) : std::string();
   return true;
 }
 
 }  // namespace
+
+std::vector<Mapping> parse_mappings(const std::string& text, std::uintptr_t first, std::uintptr_t last) {
+  std::vector<Mapping> found;
+  for (std::size_t at = 0; at < text.size();) {
+    const std::size_t end = std::min(text.find('\n', at), text.size());
+    Mapping mapping;
+    if (parse_line(text.substr(at, end - at), mapping) && mapping.first <= last && first <= mapping.last)
+      found.push_back(std::move(mapping));
+    at = end + 1;
+  }
+  return found;
+}
+
+std::string own_maps() { return read_whole("/proc/self/maps"); }
 
 Result<> Mappings::check_elsewhere(std::uintptr_t first, std::size_t bytes, bool write) {
   if (bytes == 0 || first + (bytes - 1) < first) return fail(EFAULT, "the range wraps around");
@@ -65,14 +91,7 @@ bool Mappings::covers_locked(std::uintptr_t first, std::uintptr_t last, bool wri
 void Mappings::refresh_locked() {
   list_.clear();
   try {
-    const std::string text = read_whole("/proc/self/maps");
-    for (const char* line = text.c_str(); *line != '\0';) {
-      Mapping mapping;
-      if (parse_line(line, mapping)) list_.push_back(mapping);
-      const char* end = std::strchr(line, '\n');
-      if (end == nullptr) break;
-      line = end + 1;
-    }
+    list_ = parse_mappings(own_maps());
   } catch (const std::bad_alloc&) {
     list_.clear();
   }

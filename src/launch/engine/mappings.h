@@ -5,8 +5,12 @@
 // unmaps, maps over or protects something. Memory that libc maps on its own is found by the rebuild.
 #pragma once
 
+#include <sys/types.h>
+
 #include <cstddef>
 #include <cstdint>
+#include <new>
+#include <string>
 #include <vector>
 
 #include "base/mutex.h"
@@ -14,11 +18,21 @@
 
 namespace softiommu::launch {
 
+// A line of /proc/PID/maps.
 struct Mapping {
   std::uintptr_t first, last;  // closed
   bool read, write, shared, anonymous;
   int prot;
+  std::uint64_t offset;  // in the object that these two name
+  dev_t device;
+  ino_t inode;
+  std::string path;
 };
+// Those that overlap [first, last], in order. Lines that are not understood are left out.
+std::vector<Mapping> parse_mappings(const std::string& text, std::uintptr_t first = 0,
+                                    std::uintptr_t last = ~std::uintptr_t{0});
+// This process's.
+std::string own_maps();
 
 class Mappings {
  public:
@@ -36,10 +50,11 @@ class Mappings {
     return check_elsewhere(first, bytes, write);
   }
   void invalidate();
-  // After fork: the thread that may have held the lock is not here.
+  // After fork: a thread that is not here may have been in the middle of a change, so that the old list is only left.
   void become_child() {
     mutex_.reset();
-    invalidate();
+    const MutexLock lock(mutex_);
+    new (&list_) std::vector<Mapping>;
   }
   // The mapping around `address`, read anew.
   bool find(std::uintptr_t address, Mapping& out);

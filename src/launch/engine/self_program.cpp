@@ -23,6 +23,7 @@ Result<> SelfProgram::copy_out(std::uint64_t user, const void* from, std::size_t
 }
 
 Result<> SelfProgram::check_pinnable(std::uint64_t user, std::uint64_t bytes, bool write) {
+  if (ended_) return fail(EFAULT, "the process has ended");
   return mappings_.check(user, bytes, write);
 }
 
@@ -35,7 +36,7 @@ void SelfProgram::take_back(int descriptor) { descriptors_.close(descriptor); }
 Result<std::shared_ptr<File>> SelfProgram::file_of(int descriptor) {
   const auto use = descriptors_.find(descriptor);
   if (use) {
-    if (use->foreign) return fail(ENODEV, "the handle belongs to the parent process");
+    if (use->peer < 0) return fail(EINVAL, "the descriptor belongs to another process's machine");
     return use->file;
   }
   if (::fcntl(descriptor, F_GETFD) < 0) return fail(EBADF, "no such descriptor");

@@ -21,7 +21,11 @@ class SelfProgram final : public Program {
   Result<std::unique_ptr<FileMapping>> map_file(const FilePart& part) override;
   Result<int> take_eventfd(int descriptor) override;
 
+  // The program is gone, the engine stays (in a keeper): nothing of it can be reached any more.
+  void end() { ended_ = true; }
+
  private:
+  bool ended_ = false;
   Descriptors& descriptors_;
   Mappings& mappings_;
 };

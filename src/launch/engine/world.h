@@ -3,6 +3,8 @@
 // machine; the tests have one of their own.
 #pragma once
 
+#include <sys/types.h>
+
 #include <functional>
 #include <memory>
 #include <string>
@@ -31,6 +33,11 @@ class World {
   virtual Memory* memory() = 0;
   // Writes what --explain and --trace collect; may be called more than once.
   virtual void flush() {}
+  // Devices stand still, and go on: around the fork of a keeper.
+  virtual void pause() {}
+  virtual void resume() {}
+  // What this process has claimed in the run is that process's from now on; 0: nobody's.
+  virtual void hand_over(pid_t /*process*/) {}
   // In the child after fork: no other thread runs here, and what is open is the parent's.
   virtual void become_child() {}
 };

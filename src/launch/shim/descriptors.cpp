@@ -91,6 +91,9 @@ long duplicate2(int from, int to) {
   return duplicate(from, to, 0);
 }
 
+// Of VFIO's and iommufd's commands.
+bool is_our_type(unsigned long request) { return (request >> 8 & 0xff) == ';'; }
+
 bool any_owned(const pollfd* list, nfds_t count) {
   if (engine() == nullptr || inside()) return false;
   for (nfds_t i = 0; i < count; ++i) {
@@ -204,6 +207,7 @@ using namespace softiommu::shim;
 // Declared with an ellipsis, whose one argument every 64-bit Linux ABI passes as if it were named.
 SHIM_EXPORT int ioctl(int fd, unsigned long request, unsigned long argument) {
   if (owned(fd)) return int_answer(in_engine([&](const SoftiommuEngine& e) { return e.ioctl(fd, request, argument); }));
+  if (is_our_type(request) && adopted(fd)) return ioctl(fd, request, argument);
   return int_answer(raw(SYS_ioctl, fd, static_cast<long>(request), static_cast<long>(argument)));
 }
 
@@ -249,7 +253,10 @@ SHIM_EXPORT ssize_t write(int fd, const void* from, size_t bytes) {
   return owned(fd) ? answer(transfer(fd, const_cast<void*>(from), bytes, -1, true)) : __write(fd, from, bytes);
 }
 SHIM_EXPORT ssize_t pread64(int fd, void* to, size_t bytes, off64_t offset) {
-  if (!owned(fd)) return __pread64(fd, to, bytes, offset);
+  if (!owned(fd)) {
+    const ssize_t got = __pread64(fd, to, bytes, offset);
+    if (got >= 0 || errno != ESPIPE || !adopted(fd)) return got;
+  }
   return answer(offset < 0 ? -EINVAL : transfer(fd, to, bytes, offset, false));
 }
 SHIM_EXPORT ssize_t pread(int fd, void* to, size_t bytes, off_t offset) { return pread64(fd, to, bytes, offset); }
@@ -262,7 +269,10 @@ SHIM_EXPORT ssize_t __pread64_chk(int fd, void* to, size_t bytes, off64_t offset
   return pread64(fd, to, bytes, offset);
 }
 SHIM_EXPORT ssize_t pwrite64(int fd, const void* from, size_t bytes, off64_t offset) {
-  if (!owned(fd)) return __pwrite64(fd, from, bytes, offset);
+  if (!owned(fd)) {
+    const ssize_t put = __pwrite64(fd, from, bytes, offset);
+    if (put >= 0 || errno != ESPIPE || !adopted(fd)) return put;
+  }
   return answer(offset < 0 ? -EINVAL : transfer(fd, const_cast<void*>(from), bytes, offset, true));
 }
 SHIM_EXPORT ssize_t pwrite(int fd, const void* from, size_t bytes, off_t offset) {

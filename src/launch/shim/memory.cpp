@@ -13,7 +13,10 @@ const SoftiommuEngine* watching() { return inside() ? nullptr : engine(); }
 long map(void* address, size_t bytes, int prot, int flags, int fd, off_t offset) {
   const auto plain = [&] { return raw(SYS_mmap, word(address), static_cast<long>(bytes), prot, flags, fd, offset); };
   const SoftiommuEngine* e = watching();
-  if (e == nullptr) return plain();
+  if (e == nullptr || ((flags & MAP_ANONYMOUS) == 0 && !bit(owned_bits, fd) && (flags & MAP_FIXED) == 0)) {
+    const long result = plain();
+    return result == -ENODEV && adopted(fd) ? map(address, bytes, prot, flags, fd, offset) : result;
+  }
   const Scope scope;
   if ((flags & MAP_ANONYMOUS) == 0 && bit(owned_bits, fd)) return e->mmap(address, bytes, prot, flags, fd, offset);
   const bool replaces = (flags & MAP_FIXED) != 0;

@@ -70,7 +70,9 @@ long stat_at(int dirfd, const char* path, void* to, int flags) {
 
 long stat_fd(int fd, void* out) {
   if (owned(fd)) return stat_descriptor(fd, static_cast<struct stat*>(out));
-  return raw(SYS_fstat, fd, word(out));
+  const long result = raw(SYS_fstat, fd, word(out));
+  const bool is_socket = result == 0 && S_ISSOCK(static_cast<struct stat*>(out)->st_mode);
+  return is_socket && adopted(fd) ? stat_descriptor(fd, static_cast<struct stat*>(out)) : result;
 }
 
 void patch_statx(struct statx* out, const struct stat& plain) {

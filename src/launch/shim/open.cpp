@@ -20,6 +20,7 @@ long open_at(int dirfd, const char* path, int flags, mode_t mode) {
     if (load_engine() == nullptr) return -ENODEV;
     return in_engine([&](const SoftiommuEngine& e) { return e.open(buffer, flags); });
   }
+  if (const long status = open_status(path, flags); status != kNotStatus) return status;
   const int ours = own_descriptor_link(dirfd, path);
   if (ours >= 0) return -ENXIO;  // as Linux: an anonymous inode cannot be opened again
   return raw(SYS_openat, dirfd, word(redirect(dirfd, path, buffer).path), flags, mode);
@@ -38,7 +39,8 @@ int fopen_flags(const char* mode) {
 
 FILE* open_stream(const char* path, const char* mode, FILE* (*libc)(const char*, const char*)) {
   char buffer[PATH_MAX];
-  if (device_file(AT_FDCWD, path, buffer) != nullptr) {
+  const bool status = path != nullptr && starts_with(path, "/proc/") && strstr(path, "/status") != nullptr;
+  if (status || device_file(AT_FDCWD, path, buffer) != nullptr) {
     const int fd = int_answer(open_at(AT_FDCWD, path, fopen_flags(mode), 0666));
     return fd < 0 ? nullptr : fdopen(fd, mode);
   }

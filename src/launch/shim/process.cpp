@@ -3,6 +3,7 @@
 //
 // The engine's fault handler must see SIGSEGV and SIGBUS whatever the program blocks, and a program's handler must
 // not run while its thread is inside the engine: sigaction and the mask calls pass here.
+#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -54,6 +55,47 @@ void flush_engine() {
     e->flush();
   }
 }
+
+// The image ends: with `e` inside the engine for good, unless the kernel refuses.
+template <typename Exec>
+int leave_by(Exec&& exec) {
+  const SoftiommuEngine* e = inside() ? nullptr : engine();
+  if (e == nullptr) return exec();
+  ++this_thread.inside;
+  e->flush();
+  e->depart(SOFTIOMMU_EXEC);
+  const int result = exec();
+  const int error = errno;
+  e->depart(SOFTIOMMU_EXEC_FAILED);
+  if (--this_thread.inside == 0 && this_thread.postponed != 0) e->leave();
+  errno = error;
+  return result;
+}
+
+void leave_by_exit() {
+  if (inside()) return;
+  if (const SoftiommuEngine* e = engine()) {
+    const Scope scope;
+    e->depart(SOFTIOMMU_EXIT);
+  }
+}
+__attribute__((destructor)) void image_ends() { leave_by_exit(); }
+
+// The arguments of execl and its kin as a list; they end with a null pointer.
+struct ArgumentList {
+  static constexpr size_t kMost = 4096;
+  char* words[kMost];
+  bool fits = true;
+
+  ArgumentList(const char* first, va_list list) {
+    size_t count = 0;
+    for (const char* word = first; word != nullptr && fits; word = va_arg(list, const char*)) {
+      words[count++] = const_cast<char*>(word);
+      fits = count < kMost - 1;
+    }
+    words[count] = nullptr;
+  }
+};
 
 struct EngineThread {
   void* (*run)(void*);
@@ -112,24 +154,67 @@ SHIM_EXPORT pid_t __vfork(void) { return fork(); }
 
 SHIM_EXPORT void _exit(int status) {
   flush_engine();
+  leave_by_exit();
   for (;;) raw(SYS_exit_group, status);
 }
 SHIM_EXPORT void _Exit(int status) { _exit(status); }
 
+// libc's own ends the parent by a call inside itself, which we would not see.
+SHIM_EXPORT int daemon(int keep_folder, int keep_output) {
+  const pid_t pid = fork();
+  if (pid < 0) return -1;
+  if (pid > 0) _exit(0);
+  if (setsid() < 0) return -1;
+  if (keep_folder == 0 && chdir("/") != 0) return -1;
+  if (keep_output != 0) return 0;
+  const int null = open("/dev/null", O_RDWR);
+  if (null < 0) return -1;
+  for (int standard = 0; standard < 3; ++standard) dup2(null, standard);
+  if (null > 2) close(null);
+  return 0;
+}
+
 SHIM_EXPORT int execve(const char* path, char* const arguments[], char* const environment[]) {
-  flush_engine();
-  return int_answer(raw(SYS_execve, word(path), word(arguments), word(environment)));
+  return leave_by([&] { return int_answer(raw(SYS_execve, word(path), word(arguments), word(environment))); });
 }
 SHIM_EXPORT int execv(const char* path, char* const arguments[]) { return execve(path, arguments, environ); }
 SHIM_EXPORT int execvp(const char* file, char* const arguments[]) {
   static int (*libc)(const char*, char* const[]);
-  flush_engine();
-  return next(libc, "execvp")(file, arguments);
+  return leave_by([&] { return next(libc, "execvp")(file, arguments); });
 }
 SHIM_EXPORT int execvpe(const char* file, char* const arguments[], char* const environment[]) {
   static int (*libc)(const char*, char* const[], char* const[]);
-  flush_engine();
-  return next(libc, "execvpe")(file, arguments, environment);
+  return leave_by([&] { return next(libc, "execvpe")(file, arguments, environment); });
+}
+SHIM_EXPORT int fexecve(int fd, char* const arguments[], char* const environment[]) {
+  static int (*libc)(int, char* const[], char* const[]);
+  return leave_by([&] { return next(libc, "fexecve")(fd, arguments, environment); });
+}
+SHIM_EXPORT int execveat(int dirfd, const char* path, char* const arguments[], char* const environment[], int flags) {
+  return leave_by(
+      [&] { return int_answer(raw(SYS_execveat, dirfd, word(path), word(arguments), word(environment), flags)); });
+}
+SHIM_EXPORT int execl(const char* path, const char* first, ...) {
+  va_list list;
+  va_start(list, first);
+  const ArgumentList arguments(first, list);
+  va_end(list);
+  return arguments.fits ? execve(path, arguments.words, environ) : int_answer(-E2BIG);
+}
+SHIM_EXPORT int execlp(const char* file, const char* first, ...) {
+  va_list list;
+  va_start(list, first);
+  const ArgumentList arguments(first, list);
+  va_end(list);
+  return arguments.fits ? execvp(file, arguments.words) : int_answer(-E2BIG);
+}
+SHIM_EXPORT int execle(const char* path, const char* first, ...) {
+  va_list list;
+  va_start(list, first);
+  const ArgumentList arguments(first, list);
+  char* const* environment = va_arg(list, char* const*);
+  va_end(list);
+  return arguments.fits ? execve(path, arguments.words, environment) : int_answer(-E2BIG);
 }
 
 // Programs that make system calls by number (seldom for our files): the calls that matter are sent the usual way.
@@ -172,8 +257,10 @@ SHIM_EXPORT long syscall(long number, ...) {
       case SYS_madvise:
         return madvise(reinterpret_cast<void*>(a[0]), static_cast<size_t>(a[1]), static_cast<int>(a[2]));
       case SYS_exit_group:
-        flush_engine();
-        break;
+        _exit(static_cast<int>(a[0]));
+      case SYS_execve:
+        return execve(reinterpret_cast<const char*>(a[0]), reinterpret_cast<char* const*>(a[1]),
+                      reinterpret_cast<char* const*>(a[2]));
       default:
         break;
     }

@@ -89,6 +89,13 @@ long in_engine(Call&& call) {
   return call(*engine());
 }
 
+// Handles (handles.cpp) ---------------------------------------------------------------------------------------------
+
+// Is the descriptor a handle that came from another process? Then it is ours from now on.
+bool adopted(int fd);
+// Our handles are about to be in other processes.
+void spread_handles();
+
 // libc's own function of this name, looked up once.
 void* next_symbol(const char* name);
 template <typename Function>
@@ -121,5 +128,8 @@ long show(char* text, long bytes);
 // N if `path` (seen from dirfd) is /proc/self/fd/N and N is ours, else -1.
 int own_descriptor_link(int dirfd, const char* path);
 bool starts_with(const char* text, const char* prefix);
+// /proc/PID/status of a process that has pinned memory through us: a descriptor of its text.
+constexpr long kNotStatus = -4096;  // no errno
+long open_status(const char* path, int flags);
 
 }  // namespace softiommu::shim

@@ -56,6 +56,7 @@ bool TrapRegions::remove(std::uintptr_t first, std::uintptr_t last) {
         table->push_back(region);
         table->back().first = last + 1;
         table->back().offset += last + 1 - region.first;
+        table->back().file_offset += last + 1 - region.first;
       }
     }
     publish(std::move(table));
@@ -78,6 +79,16 @@ void TrapRegions::forget_all() {
   readers_.store(0);
   writers_.reset();
   table_.store(new Table);  // the parent's regions are not released: their files are not this process's
+}
+
+void TrapRegions::become_child(bool (*change)(TrapRegion& region)) {
+  readers_.store(0);
+  writers_.reset();
+  auto table = std::make_unique<Table>();
+  for (TrapRegion region : *table_.load()) {
+    if (change(region)) table->push_back(std::move(region));
+  }
+  table_.store(table.release());
 }
 
 TrapRegions::Reader::Reader(const TrapRegions& regions) : regions_(regions) {

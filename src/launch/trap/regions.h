@@ -26,6 +26,8 @@ struct TrapRegion {
   const void* enabled_context = nullptr;
   bool readable = true, writable = true;  // as mapped; another access is the program's SIGSEGV
   std::shared_ptr<void> holds;            // the open file: a mapping keeps it
+  void* open = nullptr;                   // that file and the offset in it, for a child of fork
+  std::uint64_t file_offset = 0;
 
   bool is_enabled() const { return enabled == nullptr || enabled(enabled_context); }
 };
@@ -42,8 +44,10 @@ class TrapRegions {
   // Cuts [first, last] out of all regions; true if there was any.
   bool remove(std::uintptr_t first, std::uintptr_t last);
   bool overlaps(std::uintptr_t first, std::uintptr_t last) const;
-  // Every region is forgotten without waiting: the child after fork, where no other thread is left.
+  // Without waiting, where no other thread is left. Every region is forgotten: in a keeper.
   void forget_all();
+  // The child after fork: `change` turns each region into the child's, or answers false if it has none.
+  void become_child(bool (*change)(TrapRegion& region));
 
   // A look at the table that stays valid as long as it lives; several may be nested.
   class Reader {

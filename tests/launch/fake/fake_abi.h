@@ -11,5 +11,6 @@ enum FakeCommand : unsigned {
   kFakePinnable,
   kFakeEventfd,
   kFakeInstall,
+  kFakeSignal,  // an eventfd
 };
 inline constexpr unsigned long kFakeBarBytes = 64 * 1024;

@@ -2,6 +2,7 @@
 // An engine world without a machine: one file whose BAR is 64 KiB of plain bytes, so that the shim, the descriptor
 // table and the trap can be judged alone.
 #include <sys/sysmacros.h>
+#include <unistd.h>
 
 #include <array>
 #include <atomic>
@@ -72,6 +73,12 @@ class FakeFile final : public File {
       case kFakeEventfd: {
         auto fd = program_.take_eventfd(static_cast<int>(argument));
         return fd ? *fd : -fd.error().code;
+      }
+      case kFakeSignal: {
+        auto fd = program_.take_eventfd(static_cast<int>(argument));
+        constexpr std::uint64_t one = 1;
+        if (fd && ::write(*fd, &one, sizeof one) != sizeof one) return -EIO;
+        return fd ? ::close(*fd) : -fd.error().code;
       }
       case kFakeInstall: {
         auto fd = program_.install(std::make_shared<FakeFile>(program_), 0);

@@ -12,6 +12,7 @@
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <sys/time.h>
@@ -20,6 +21,7 @@
 
 #include <atomic>
 #include <climits>
+#include <cstdlib>
 #include <cstring>
 #include <fstream>
 #include <string>
@@ -147,12 +149,227 @@ TEST_F(Handle, LivesOnInAChildUntilItClosesIt) {
   EXPECT_EQ(released(), before + 1);
 }
 
-TEST_F(Handle, AnInheritedOneIsNotServedInTheChild) {
+// Runs `check` in a child; what it answers is the child's status.
+template <typename Check>
+int in_child(Check&& check) {
   const pid_t child = ::fork();
-  if (child == 0) _exit(::ioctl(fd_, kFakeEcho, 1) == -1 && errno == ENODEV ? 0 : 1);
+  if (child == 0) {
+    ::alarm(20);
+    _exit(check() ? 0 : 1);
+  }
+  int status = -1;
+  ::waitpid(child, &status, 0);
+  return status;
+}
+
+TEST_F(Handle, AnInheritedOneIsServedInTheChild) {
+  EXPECT_EQ(in_child([&] { return ::ioctl(fd_, kFakeEcho, 77) == 77; }), 0);
+  EXPECT_EQ(::ioctl(fd_, kFakeEcho, 78), 78);
+}
+
+TEST_F(Handle, AServedCallReadsAndWritesTheChildsMemory) {
+  std::uint64_t word = 1;
+  EXPECT_EQ(in_child([&] {
+              word = 41;
+              return ::ioctl(fd_, kFakeCopy, &word) == 0 && word == 42;
+            }),
+            0);
+  EXPECT_EQ(word, 1u);
+}
+
+TEST_F(Handle, AServedCallOnABadAddressIsEFAULT) {
+  EXPECT_EQ(in_child([&] { return ::ioctl(fd_, kFakeCopy, 16) == -1 && errno == EFAULT; }), 0);
+}
+
+TEST_F(Handle, AServedCallTakesTheChildsEventfd) {
+  EXPECT_EQ(in_child([&] {
+              const int event = ::eventfd(0, EFD_NONBLOCK);
+              std::uint64_t value = 0;
+              return ::ioctl(fd_, kFakeSignal, event) == 0 && ::read(event, &value, 8) == 8 && value == 1;
+            }),
+            0);
+}
+
+TEST_F(Handle, AServedCallInstallsADescriptorInTheChild) {
+  EXPECT_EQ(in_child([&] {
+              const long made = ::ioctl(fd_, kFakeInstall, 0);
+              return made > fd_ && ::ioctl(static_cast<int>(made), kFakeEcho, 5) == 5 &&
+                     link_of_descriptor(static_cast<int>(made)) == kFile && ::close(static_cast<int>(made)) == 0;
+            }),
+            0);
+}
+
+TEST_F(Handle, WhatTheChildGotIsReleasedWhenTheChildEnds) {
+  const long before = released();
+  EXPECT_EQ(in_child([&] { return ::ioctl(fd_, kFakeInstall, 0) > 0; }), 0);
+  for (int i = 0; i < 500 && released() == before; ++i) ::usleep(10'000);
+  EXPECT_EQ(released(), before + 1);
+}
+
+TEST_F(Handle, AnInheritedOneReadsAtTheCommonPosition) {
+  char byte = 0;
+  EXPECT_EQ(in_child([&] { return ::read(fd_, &byte, 1) == 1 && byte == 0; }), 0);
+  EXPECT_EQ(::read(fd_, &byte, 1), 1);
+  EXPECT_EQ(byte, 1);
+}
+
+TEST_F(Handle, AnInheritedOneIsACharacterDeviceInTheChild) {
+  EXPECT_EQ(in_child([&] {
+              struct stat status;
+              return ::fstat(fd_, &status) == 0 && S_ISCHR(status.st_mode) && status.st_rdev == makedev(10, 196);
+            }),
+            0);
+}
+
+TEST_F(Handle, AGrandchildIsServedToo) {
+  EXPECT_EQ(in_child([&] { return in_child([&] { return ::ioctl(fd_, kFakeEcho, 3) == 3; }) == 0; }), 0);
+}
+
+// A pair of sockets, and a descriptor sent over it.
+class Sent : public Handle {
+ protected:
+  void SetUp() override {
+    Handle::SetUp();
+    ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM, 0, ends_), 0);
+  }
+  ~Sent() override {
+    ::close(ends_[0]);
+    ::close(ends_[1]);
+  }
+  union Space {
+    cmsghdr header;
+    char bytes[CMSG_SPACE(sizeof(int))];
+  };
+  bool send(int fd) {
+    char byte = 'x';
+    iovec part{&byte, 1};
+    Space space{};
+    msghdr message{};
+    message.msg_iov = &part;
+    message.msg_iovlen = 1;
+    message.msg_control = &space;
+    message.msg_controllen = sizeof space;
+    cmsghdr* control = CMSG_FIRSTHDR(&message);
+    control->cmsg_level = SOL_SOCKET;
+    control->cmsg_type = SCM_RIGHTS;
+    control->cmsg_len = CMSG_LEN(sizeof fd);
+    std::memcpy(CMSG_DATA(control), &fd, sizeof fd);
+    return ::sendmsg(ends_[0], &message, 0) == 1;
+  }
+  int receive() {
+    char byte;
+    iovec part{&byte, 1};
+    Space space{};
+    msghdr message{};
+    message.msg_iov = &part;
+    message.msg_iovlen = 1;
+    message.msg_control = &space;
+    message.msg_controllen = sizeof space;
+    if (::recvmsg(ends_[1], &message, 0) != 1 || CMSG_FIRSTHDR(&message) == nullptr) return -1;
+    int fd = -1;
+    std::memcpy(&fd, CMSG_DATA(CMSG_FIRSTHDR(&message)), sizeof fd);
+    return fd;
+  }
+  int ends_[2] = {-1, -1};
+};
+
+TEST_F(Sent, ComesBackAsTheSameFile) {
+  ASSERT_TRUE(send(fd_));
+  const int copy = receive();
+  ASSERT_GE(copy, 0);
+  EXPECT_EQ(::ioctl(copy, kFakeEcho, 6), 6);
+  const long before = released();
+  ::close(copy);
+  EXPECT_EQ(released(), before);
+}
+
+TEST_F(Sent, IsServedInTheProcessThatGetsIt) {
+  const int other = ::open(kFile, O_RDWR);
+  const pid_t child = ::fork();
+  if (child == 0) {
+    ::close(other);
+    ::close(fd_);
+    const int got = receive();
+    _exit(::ioctl(got, kFakeEcho, 8) == 8 ? 0 : 1);
+  }
+  ASSERT_TRUE(send(other));
+  ::close(other);
   int status = -1;
   ::waitpid(child, &status, 0);
   EXPECT_EQ(status, 0);
+}
+
+TEST_F(Handle, IsServedAfterExec) {
+  const std::string number = std::to_string(fd_);
+  ASSERT_EQ(::fcntl(fd_, F_SETFD, 0), 0);
+  const pid_t child = ::fork();
+  if (child == 0) {
+    ::execl("/proc/self/exe", "shim_client", "--holds", number.c_str(), nullptr);
+    _exit(9);
+  }
+  int status = -1;
+  ::waitpid(child, &status, 0);
+  EXPECT_EQ(status, 0);
+}
+
+TEST_F(Handle, IsServedByAKeeperWhenTheOwnerExecs) {
+  EXPECT_EQ(in_child([] {
+              const int own = ::open(kFile, O_RDWR);
+              const std::string number = std::to_string(own);
+              if (::ioctl(own, kFakeEcho, 1) != 1) return false;
+              ::execl("/proc/self/exe", "shim_client", "--holds", number.c_str(), nullptr);
+              return false;
+            }),
+            0);
+}
+
+TEST_F(Handle, IsTheOwnersStillWhenItsExecFails) {
+  EXPECT_EQ(in_child([] {
+              const int own = ::open(kFile, O_RDWR);
+              if (::execl("/nonexistent", "x", nullptr) != -1 || errno != ENOENT) return false;
+              return ::ioctl(own, kFakeEcho, 2) == 2 && in_child([&] { return ::ioctl(own, kFakeEcho, 4) == 4; }) == 0;
+            }),
+            0);
+}
+
+// A child that opens a file, forks a grandchild that uses it, and ends in its own way before that.
+template <typename End>
+char what_is_left(End&& end) {
+  int result[2];
+  if (::pipe(result) != 0) return '?';
+  const pid_t child = ::fork();
+  if (child == 0) {
+    int go[2];
+    const int own = ::open(kFile, O_RDWR);
+    if (::pipe(go) != 0 || ::ioctl(own, kFakeEcho, 1) != 1) _exit(9);
+    if (::fork() == 0) {
+      char byte;
+      ::close(go[1]);
+      ::alarm(20);
+      while (::read(go[0], &byte, 1) < 0) {
+      }
+      const bool served = ::ioctl(own, kFakeEcho, 7) == 7;
+      byte = served ? 'y' : errno == ENODEV ? 'n' : '?';
+      _exit(::write(result[1], &byte, 1) == 1 ? 0 : 1);
+    }
+    end();
+  }
+  ::close(result[1]);
+  char answer = '?';
+  if (::read(result[0], &answer, 1) != 1) answer = '-';
+  ::close(result[0]);
+  ::waitpid(child, nullptr, 0);
+  return answer;
+}
+
+TEST_F(Handle, OutlivesAnOwnerThatExits) {
+  EXPECT_EQ(what_is_left([] { _exit(0); }), 'y');
+}
+TEST_F(Handle, OutlivesAnOwnerThatEndsByExit) {
+  EXPECT_EQ(what_is_left([] { ::exit(0); }), 'y');
+}
+TEST_F(Handle, IsGoneWithAnOwnerThatWasKilled) {
+  EXPECT_EQ(what_is_left([] { ::raise(SIGKILL); }), 'n');
 }
 
 TEST_F(Handle, AChildMayOpenItsOwn) {
@@ -333,6 +550,45 @@ TEST_F(Bar, IsSigbusWhileMemoryDecodeIsOff) {
   EXPECT_EQ(signal_of(words_), 0);
 }
 
+TEST_F(Bar, OneThatWasMappedBeforeForkWorksInTheChild) {
+  auto* words =
+      static_cast<volatile std::uint32_t*>(::mmap(nullptr, 8192, PROT_READ | PROT_WRITE, MAP_SHARED, fd_, 4096));
+  ASSERT_NE(words, MAP_FAILED);
+  words[3] = 5;
+  EXPECT_EQ(in_child([&] {
+              ::close(fd_);
+              if (words[3] != 5) return false;
+              words[1024] = 9;
+              return true;
+            }),
+            0);
+  EXPECT_EQ(words[1024], 9u);
+}
+
+TEST_F(Bar, OneThatAChildMapsIsTheSameDevice) {
+  EXPECT_EQ(in_child([&] {
+              auto* words = static_cast<volatile std::uint32_t*>(
+                  ::mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd_, 0));
+              if (words == MAP_FAILED) return false;
+              words[2] = 11;
+              return words[2] == 11;
+            }),
+            0);
+  auto* words = static_cast<volatile std::uint32_t*>(::mmap(nullptr, 4096, PROT_READ, MAP_SHARED, fd_, 0));
+  EXPECT_EQ(words[2], 11u);
+}
+
+TEST_F(Bar, ADisabledOneIsSIGBUSInTheChildToo) {
+  void* page = ::mmap(nullptr, 4096, PROT_READ, MAP_SHARED, fd_, 0);
+  EXPECT_EQ(in_child([&] {
+              return ::ioctl(fd_, kFakeEnable, 0) == 0 &&
+                     signal_of(static_cast<volatile std::uint32_t*>(page)) == SIGBUS;
+            }),
+            0);
+  ::ioctl(fd_, kFakeEnable, 1);
+  ::munmap(page, 4096);
+}
+
 TEST_F(Bar, AnUnmappedOneIsTheProgramsOwnFault) {
   void* page = ::mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd_, 0);
   ::munmap(page, 4096);
@@ -455,7 +711,19 @@ TEST(View, LeavesTheHostAlone) {
 
 }  // namespace
 
+// A program that was started with a handle: is it one?
+int holds(const char* number) {
+  const int fd = std::atoi(number);
+  ::alarm(20);
+  std::uint64_t word = 6;
+  struct stat status;
+  const bool served = ::ioctl(fd, kFakeEcho, 21) == 21 && ::ioctl(fd, kFakeCopy, &word) == 0 && word == 7;
+  const bool known = ::fstat(fd, &status) == 0 && S_ISCHR(status.st_mode) && link_of_descriptor(fd) == kFile;
+  return served && known ? 0 : 1;
+}
+
 int main(int argc, char** argv) {
+  if (argc == 3 && std::strcmp(argv[1], "--holds") == 0) return holds(argv[2]);
   testing::InitGoogleTest(&argc, argv);
   return RUN_ALL_TESTS();
 }

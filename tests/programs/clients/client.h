@@ -44,6 +44,8 @@ struct client {
 static inline void check_at(int ok, const char *what, const char *file, int line) {
   if (ok) return;
   fprintf(stderr, "%s:%d: %s (errno: %s)\n", file, line, what, strerror(errno));
+  const char *tell = getenv("TELL_FAILURE"); /* a descriptor of a pipe */
+  if (tell != NULL && write(atoi(tell), "F", 1) != 1) perror("write");
   _exit(1);
 }
 #define CHECK(condition) check_at((condition) != 0, #condition, __FILE__, __LINE__)

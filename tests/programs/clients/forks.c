@@ -56,7 +56,7 @@ static void child(void) {
 
 int main(int argc, char **argv) {
   if (argc != 2) return 2;
-  const unsigned long forks = number_from("FORKS", 60);
+  const unsigned long forks = number_from("FORKS", 150);
   c = open_client(argv[1]);
   pthread_t threads[THREADS];
   for (uintptr_t i = 0; i < THREADS; i++) CHECK(pthread_create(&threads[i], NULL, busy, (void *)i) == 0);

@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "cli/remains.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <thread>
+
+namespace softiommu::cli {
+namespace {
+
+namespace fs = std::filesystem;
+
+bool has_variable(const fs::path& process, const std::string& variable) {
+  std::ifstream file(process / "environ", std::ios::binary);
+  const std::string text{std::istreambuf_iterator<char>(file), {}};
+  const std::size_t at = text.find(variable);
+  return at != std::string::npos && (at == 0 || text[at - 1] == '\0');
+}
+
+}  // namespace
+
+bool anyone_remains(const std::string& run_dir) {
+  std::string variable = "SOFTIOMMU_RUN=" + run_dir;
+  variable.push_back('\0');  // the whole value
+  std::error_code error;
+  for (fs::directory_iterator at("/proc", error), end; !error && at != end; at.increment(error)) {
+    const std::string name = at->path().filename().string();
+    if (name[0] < '1' || name[0] > '9' || name == std::to_string(::getpid())) continue;
+    if (has_variable(at->path(), variable)) return true;
+  }
+  return false;
+}
+
+bool remove_later(const std::string& run_dir) {
+  const pid_t pid = ::fork();
+  if (pid != 0) return pid > 0;
+  ::setsid();
+  for (const int signal : {SIGINT, SIGQUIT, SIGHUP, SIGTERM}) ::signal(signal, SIG_IGN);
+  ::close_range(0, ~0u, 0);
+  for (int standard = 0; standard < 3; ++standard) ::open("/dev/null", O_RDWR);
+  constexpr std::chrono::milliseconds kLongest(1000);
+  for (std::chrono::milliseconds pause(10); anyone_remains(run_dir); pause = std::min(2 * pause, kLongest))
+    std::this_thread::sleep_for(pause);
+  std::error_code ignored;
+  fs::remove_all(run_dir, ignored);
+  std::_Exit(0);
+}
+
+}  // namespace softiommu::cli

@@ -51,10 +51,11 @@ struct Decision {
 
 class Computer;
 
-// A device as hardware: registers behind its BARs, DMA through its IOMMU.
+// A device as hardware: registers behind its BARs, DMA through its IOMMU. A platform device has one window of
+// registers, BAR 0, no configuration space (it reads as ones), and is always on.
 class SOFTIOMMU_API Device {
  public:
-  const std::string& name() const { return name_; }  // "0000:00:04.0"
+  const std::string& name() const { return name_; }  // "0000:00:04.0", "ff900000.vop"
   // Register accesses of 1, 2, 4 or 8 bytes; all ones while memory decoding is off.
   std::uint64_t read(unsigned bar, std::uint64_t offset, unsigned bytes);
   void write(unsigned bar, std::uint64_t offset, unsigned bytes, std::uint64_t value);
@@ -69,9 +70,10 @@ class SOFTIOMMU_API Device {
 
  private:
   friend class Computer;
-  Device(std::string name, void* function) : name_(std::move(name)), function_(function) {}
+  Device(std::string name, void* function, void* platform)
+      : name_(std::move(name)), function_(function), platform_(platform) {}
   std::string name_;
-  void* function_;
+  void *function_, *platform_;  // one of them
 };
 
 // An I/O address space: memory of this process at IOVAs, for any number of devices behind any number of IOMMUs.

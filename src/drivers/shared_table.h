@@ -20,6 +20,7 @@
 #include "core/device.h"
 #include "core/domain.h"
 #include "core/driver.h"
+#include "drivers/static_domain.h"
 
 namespace softiommu {
 
@@ -102,8 +103,10 @@ class SharedTableDriver : public Driver {
   AttachResult<> commit(Switch& change) final {
     const auto id = static_cast<UnitId>(change.words[kId]);
     if (!fault::pass("driver.commit")) return refused();
-    if (program(*change.device, change.to, id)) return {};
+    const auto done = program(*change.device, change.to, id);
+    if (done) return {};
     if (!undo(change)) block(*change.device);
+    if (done.error().code == ENOMEM) return driver_says(AttachFailure::no_memory, {done.error().why});
     return refused();
   }
 
@@ -130,10 +133,12 @@ class SharedTableDriver : public Driver {
   void abandon(std::span<Switch> switches) final {
     for (Switch& change : switches) {
       Unit& unit = unit_of(*change.device);
-      if (change.words[kOrigin] == kHeld)
+      if (change.words[kOrigin] == kHeld) {
         leave(paging(change.to), unit);
-      else if (change.words[kOrigin] == kHandedOn)
-        paging(change.to)->drop(unit);
+      } else if (change.words[kOrigin] == kHandedOn) {
+        // Devices that were on it for a moment may have left translations under the id, which stays the old domain's.
+        if (const auto id = paging(change.to)->drop(unit)) flush(unit, *paging(change.to), *id);
+      }
       change.words = {};
     }
   }
@@ -220,12 +225,6 @@ class SharedTableDriver : public Driver {
     if (const auto flushed = unit.flush_id(domain, id); !flushed)
       log::error("{}: {}: {}", name(), unit.name(), flushed.error().why);
   }
-};
-
-// The domains of a driver that exist once and have no mappings.
-class StaticDomain final : public Domain {
- public:
-  StaticDomain(Driver& owner, DomainType type) : Domain(owner, type) {}
 };
 
 }  // namespace softiommu

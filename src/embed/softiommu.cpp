@@ -17,6 +17,7 @@ namespace softiommu::api {
 namespace {
 
 PciFunction& function_of(void* pointer) { return *static_cast<PciFunction*>(pointer); }
+PlatformDevice& platform_of(void* pointer) { return *static_cast<PlatformDevice*>(pointer); }
 
 Failure public_failure(AttachFailure failure) {
   switch (failure) {
@@ -52,28 +53,36 @@ std::unexpected<Error> public_error(const softiommu::Error& error) {
 // ---- Device ----
 
 std::uint64_t Device::read(unsigned bar, std::uint64_t offset, unsigned bytes) {
+  if (platform_ != nullptr) return bar == 0 ? platform_of(platform_).read(offset, bytes) : ~std::uint64_t{0};
   return function_of(function_).bar_window(bar).read(offset, bytes);
 }
 void Device::write(unsigned bar, std::uint64_t offset, unsigned bytes, std::uint64_t value) {
-  function_of(function_).bar_window(bar).write(offset, bytes, value);
+  if (platform_ == nullptr)
+    function_of(function_).bar_window(bar).write(offset, bytes, value);
+  else if (bar == 0)
+    platform_of(platform_).write(offset, bytes, value);
 }
 std::uint32_t Device::config_read(unsigned offset, unsigned bytes) {
+  if (platform_ != nullptr) return ~std::uint32_t{0};
   return function_of(function_).config_read(offset, bytes);
 }
 void Device::config_write(unsigned offset, unsigned bytes, std::uint32_t value) {
-  function_of(function_).config_write(offset, bytes, value);
+  if (platform_ == nullptr) function_of(function_).config_write(offset, bytes, value);
 }
 void Device::enable() {
+  if (platform_ != nullptr) return;
   constexpr auto kOn = hw::pci::kCommand["MEM"].mask() | hw::pci::kCommand["MASTER"].mask();
   PciFunction& function = function_of(function_);
   const std::uint32_t command = function.config_read(hw::pci::kCommand.offset, 2);
   function.config_write(hw::pci::kCommand.offset, 2, command | static_cast<std::uint32_t>(kOn));
 }
 bool Device::dma_read(std::uint64_t iova, std::span<std::byte> to) {
+  if (platform_ != nullptr) return static_cast<bool>(platform_of(platform_).dma().read(Iova{iova}, to));
   PciFunction& function = function_of(function_);
   return function.bus_master() && function.dma().read(Iova{iova}, to);
 }
 bool Device::dma_write(std::uint64_t iova, std::span<const std::byte> from) {
+  if (platform_ != nullptr) return static_cast<bool>(platform_of(platform_).dma().write(Iova{iova}, from));
   PciFunction& function = function_of(function_);
   return function.bus_master() && function.dma().write(Iova{iova}, from);
 }
@@ -167,7 +176,9 @@ struct Computer::Impl {
 
 Computer::Computer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {
   for (const auto& function : impl_->machine->functions())
-    impl_->devices.push_back(Device(function->bdf().text(), function.get()));
+    impl_->devices.push_back(Device(function->bdf().text(), function.get(), nullptr));
+  for (const auto& device : impl_->machine->platform_devices())
+    impl_->devices.push_back(Device(device->name(), nullptr, device.get()));
 }
 Computer::~Computer() = default;
 

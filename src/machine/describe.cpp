@@ -33,6 +33,7 @@ class Page {
          spec_.cache_coherent ? "cache-coherent DMA" : "DMA is not cache-coherent");
     iommus();
     devices();
+    platform_devices();
     groups();
     return std::move(text_);
   }
@@ -91,6 +92,17 @@ class Page {
          function->identity().device, options.empty() ? "" : " ", options, unit.empty() ? "no IOMMU" : unit);
     const std::vector<StreamId> ids = topology_.stream_ids(*spec);
     if (ids.size() > 1) line("{:{}}  may arrive as {:04x}", "", indent, fmt::join(ids, ", "));
+  }
+
+  void platform_devices() {
+    if (spec_.platform_devices.empty()) return;
+    line("");
+    line("Platform devices");
+    for (const PlatformSpec& device : spec_.platform_devices) {
+      const std::string_view unit = topology_.unit_of(device);
+      line("  {} sends as {}, behind {}", device.name, fmt::join(device.streams, ", "),
+           unit.empty() ? "no IOMMU" : unit);
+    }
   }
 
   void groups() {

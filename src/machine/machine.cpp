@@ -79,10 +79,12 @@ struct Machine::Impl {
   explicit Impl(const MachineSpec& machine) : spec(machine) {}
   ~Impl() {
     for (const auto& function : functions) executor->remove(*function);
+    for (const auto& device : platform_devices) executor->remove(*device);
   }
 
   Result<> create_units(const MachineOptions& options);
   Result<> create_functions(const MachineOptions& options);
+  Result<> create_platform_devices();
   void find_isolation_sets();
   IommuUnit* unit(std::string_view name) const;
 
@@ -95,6 +97,7 @@ struct Machine::Impl {
   std::vector<std::unique_ptr<IommuUnit>> units;
   std::unique_ptr<Executor> executor;
   std::vector<std::unique_ptr<PciFunction>> functions;  // in bus order, as spec.functions
+  std::vector<std::unique_ptr<PlatformDevice>> platform_devices;
   std::vector<IsolationSet> isolation_sets;
 };
 
@@ -135,6 +138,19 @@ Result<> Machine::Impl::create_functions(const MachineOptions& options) {
   return {};
 }
 
+Result<> Machine::Impl::create_platform_devices() {
+  for (const PlatformSpec& wanted : spec.platform_devices) {
+    const std::string_view name = topology.unit_of(wanted);
+    IommuUnit* behind = unit(name);
+    if (!behind && !name.empty()) return fail(EINVAL, "a device names an IOMMU that the machine does not have");
+    if (wanted.streams.empty()) return fail(EINVAL, "a platform device needs a stream id for its port");
+    platform_devices.push_back(std::make_unique<PlatformDevice>(
+        PlatformDevice::Context{wanted.name, *memory, behind, wanted.streams, *executor}));
+    executor->add(*platform_devices.back());
+  }
+  return {};
+}
+
 void Machine::Impl::find_isolation_sets() {
   for (IsolationGroup& group : topology.isolation_groups()) {
     IsolationSet set{{}, std::move(group.bridges), std::move(group.reason)};
@@ -160,6 +176,7 @@ Result<std::unique_ptr<Machine>> Machine::create(const MachineSpec& spec, const 
     impl->executor = TRY(Executor::create(options.time));
     impl->executor->set_latency(spec.device_latency_ns);
     TRY(impl->create_functions(options));
+    TRY(impl->create_platform_devices());
     impl->find_isolation_sets();
     return std::unique_ptr<Machine>(new Machine(std::move(impl)));
   });
@@ -176,6 +193,14 @@ std::span<const std::unique_ptr<IommuUnit>> Machine::units() const { return impl
 std::span<const std::unique_ptr<PciFunction>> Machine::functions() const { return impl_->functions; }
 IommuUnit* Machine::unit(std::string_view name) const { return impl_->unit(name); }
 const std::vector<IsolationSet>& Machine::isolation_sets() const { return impl_->isolation_sets; }
+
+std::span<const std::unique_ptr<PlatformDevice>> Machine::platform_devices() const { return impl_->platform_devices; }
+
+PlatformDevice* Machine::platform_device(std::string_view name) const {
+  for (const auto& device : impl_->platform_devices)
+    if (device->name() == name) return device.get();
+  return nullptr;
+}
 
 PciFunction* Machine::function(const Bdf& bdf) const {
   for (const auto& function : impl_->functions)

@@ -14,6 +14,7 @@
 #include "machine/iommu/unit.h"
 #include "machine/memory.h"
 #include "machine/pci_function.h"
+#include "machine/platform_device.h"
 #include "machine/spec.h"
 
 namespace softiommu {
@@ -68,6 +69,8 @@ class Machine {
   std::span<const std::unique_ptr<PciFunction>> functions() const;  // in bus order; bridges are not among them
   IommuUnit* unit(std::string_view name) const;                     // nullptr: none
   PciFunction* function(const Bdf& bdf) const;                      // nullptr: none
+  std::span<const std::unique_ptr<PlatformDevice>> platform_devices() const;  // in the file's order
+  PlatformDevice* platform_device(std::string_view name) const;               // nullptr: none
   // All ids under which `function`'s transactions reach its unit: its own first, then aliases.
   std::vector<StreamId> stream_ids(const PciFunction& function) const;
   const std::vector<IsolationSet>& isolation_sets() const;  // in bus order of their first function

@@ -168,7 +168,6 @@ class UserMemory final : public Memory {
 };
 
 Result<> UserMemory::build(const MemorySpec& spec) {
-  constexpr std::uint64_t kArenaFirst = kChunk;
   if (!is_aligned(spec.table_arena, kPageSize) || spec.table_arena < 2 * kPageSize) {
     return fail(EINVAL, "the table arena is not a number of pages");
   }
@@ -177,13 +176,13 @@ Result<> UserMemory::build(const MemorySpec& spec) {
   if (spec.top > std::uint64_t{1} << kTopLg2) return fail(EINVAL, "physical addresses have at most 52 bits");
   end_chunk_ = spec.top >> kChunkLg2;
   if (spec.table_arena >= spec.top) return fail(EINVAL, "the table arena is larger than the machine's memory");
-  first_chunk_ = (kArenaFirst + spec.table_arena + kChunk - 1) >> kChunkLg2;
+  first_chunk_ = spec.pages_first() >> kChunkLg2;
   if (first_chunk_ >= end_chunk_) return fail(EINVAL, "the table arena leaves no room for user pages below the top");
   TRY(arena_.reserve(spec.table_arena));
   TRY(records_.reserve(Arena::records_for(spec.table_arena)));
   TRY(chunks_.reserve(end_chunk_));
   TRY(of_user_.reserve(std::uint64_t{1} << (kUserLg2 - kChunkLg2)));
-  tables_ = std::make_unique<Arena>(arena_.get(), PhysAddr{kArenaFirst}, spec.table_arena, records_.get());
+  tables_ = std::make_unique<Arena>(arena_.get(), PhysAddr{spec.arena_first()}, spec.table_arena, records_.get());
   return {};
 }
 

@@ -31,6 +31,11 @@ struct MemorySpec {
   std::uint64_t top = std::uint64_t{1} << 39;          // physical addresses are below this
   std::uint64_t table_arena = std::uint64_t{4} << 30;  // reserved, not used, address space
   bool fragmented = false;                             // hand out physical pages that are not congruent, on purpose
+
+  // Tables come first, then the program's pages, in whole GiB. In a small machine the tables are within the first GiB,
+  // so that hardware with 31- or 32-bit addresses reaches them and what is behind them.
+  constexpr std::uint64_t arena_first() const { return top <= 4 * kGiB ? 16 * kMiB : kGiB; }
+  constexpr std::uint64_t pages_first() const { return align_down(arena_first() + table_arena + kGiB - 1, kGiB); }
 };
 
 struct PhysRun {

@@ -49,6 +49,7 @@ std::string machine_file_reference() {
   section("[[bridge]]", spec_keys::kBridge);
   section("[[device]]", spec_keys::kDevice);
   text += models(device_models());
+  section("[[platform_device]]", spec_keys::kPlatformDevice);
   return text;
 }
 

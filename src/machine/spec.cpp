@@ -12,6 +12,7 @@
 #include <toml++/toml.h>
 
 #include <algorithm>
+#include <bit>
 #include <cstring>
 #include <fstream>
 #include <iterator>
@@ -29,7 +30,7 @@ using Parsed = std::expected<T, SpecError>;
 using Keys = std::span<const Option>;
 
 constexpr std::size_t kMostBytes = kMiB;  // of a machine file
-constexpr std::string_view kSections[] = {"machine", "memory", "iommu", "bridge", "device"};
+constexpr std::string_view kSections[] = {"machine", "memory", "iommu", "bridge", "device", "platform_device"};
 
 std::string_view type_name(const toml::node& node) {
   switch (node.type()) {
@@ -81,6 +82,7 @@ class Parser {
   Parsed<> iommu(const toml::table& table);
   Parsed<> bridge(const toml::table& table);
   Parsed<> device(const toml::table& table);
+  Parsed<> platform_device(const toml::table& table);
   Parsed<> whole_machine();
 
   // Keys
@@ -108,7 +110,7 @@ class Parser {
   std::span<const DeviceModel> extra_devices_;
   MachineSpec spec_;
   // Where the entries of spec_ stand, by section and position.
-  std::vector<const toml::table*> memory_at_, iommus_at_, bridges_at_, devices_at_;
+  std::vector<const toml::table*> memory_at_, iommus_at_, bridges_at_, devices_at_, platform_at_;
 };
 
 // Any text may stand in a comment line; elsewhere a machine file is ASCII. (toml++ 3.3 runs into unreachable code for
@@ -166,6 +168,7 @@ Parsed<> Parser::sections(const toml::table& root) {
   for (const toml::table* table : TRY(several(root, "iommu"))) TRY(iommu(*table));
   for (const toml::table* table : TRY(several(root, "bridge"))) TRY(bridge(*table));
   for (const toml::table* table : TRY(several(root, "device"))) TRY(device(*table));
+  for (const toml::table* table : TRY(several(root, "platform_device"))) TRY(platform_device(*table));
   return {};
 }
 
@@ -252,10 +255,22 @@ Parsed<> Parser::device(const toml::table& table) {
   return {};
 }
 
+Parsed<> Parser::platform_device(const toml::table& table) {
+  TRY(no_other_keys(table, "[[platform_device]]", spec_keys::kPlatformDevice, {}));
+  const Options own = TRY(read(table, spec_keys::kPlatformDevice));
+  PlatformSpec device{.name = own.text("name"), .unit = own.text("iommu"), .streams = {}};
+  for (std::uint64_t ids = own["streams"]; ids != 0; ids &= ids - 1)
+    device.streams.push_back(static_cast<StreamId>(std::countr_zero(ids)));
+  spec_.platform_devices.push_back(std::move(device));
+  platform_at_.push_back(&table);
+  return {};
+}
+
 Parsed<> Parser::whole_machine() {
   const std::optional<Complaint> complaint = first_fault(spec_);
   if (!complaint) return {};
-  const std::vector<const toml::table*>* const places[] = {&memory_at_, &iommus_at_, &bridges_at_, &devices_at_};
+  const std::vector<const toml::table*>* const places[] = {&memory_at_, &iommus_at_, &bridges_at_, &devices_at_,
+                                                           &platform_at_};
   const toml::table* table = (*places[static_cast<std::size_t>(complaint->section)])[complaint->index];
   const toml::node* node = table ? table->get(complaint->key) : nullptr;
   return error(node    ? node->source()

@@ -43,6 +43,13 @@ struct FunctionSpec {
   bool acs = true;                             // for a multifunction device: functions are isolated from each other
 };
 
+// A device that is not on PCI: a DMA engine whose requests carry the given ids.
+struct PlatformSpec {
+  std::string name;               // "ff900000.vop"
+  std::string unit;               // the IOMMU in front; "none": no IOMMU; "": the machine's first
+  std::vector<StreamId> streams;  // one for each port
+};
+
 struct MachineSpec {
   std::string name;
   MemorySpec memory;
@@ -53,6 +60,7 @@ struct MachineSpec {
   std::vector<UnitSpec> units;
   std::vector<BridgeSpec> bridges;
   std::vector<FunctionSpec> functions;
+  std::vector<PlatformSpec> platform_devices = {};
 };
 
 // One finding about a machine file.

@@ -32,12 +32,17 @@ class Checker {
     if (spec_.memory.table_arena >= spec_.memory.top)
       return Complaint{Section::memory, 0, "table_arena",
                        fmt::format("table_arena must be smaller than top ({})", size_text(spec_.memory.top))};
+    if (spec_.memory.pages_first() >= align_down(spec_.memory.top, kGiB))
+      return Complaint{Section::memory, 0, "table_arena",
+                       fmt::format("table_arena leaves no whole GiB below top ({}) for the pages of programs",
+                                   size_text(spec_.memory.top))};
     if (Fault fault = each(spec_.units, &Checker::iommu)) return fault;
     if (Fault fault = each(spec_.bridges, &Checker::bridge)) return fault;
     if (Fault fault = each(spec_.bridges, &Checker::bridge_place)) return fault;
     if (Fault fault = each(spec_.bridges, &Checker::bus_range)) return fault;
     if (Fault fault = each(spec_.functions, &Checker::device)) return fault;
     if (Fault fault = each(spec_.functions, &Checker::function_zero)) return fault;
+    if (Fault fault = each(spec_.platform_devices, &Checker::platform_device)) return fault;
     return isolation();
   }
 
@@ -49,12 +54,16 @@ class Checker {
     return std::nullopt;
   }
 
-  Fault iommu(const UnitSpec& unit, std::size_t index) {
+  static bool is_name(const std::string& name) {
     const auto allowed = [](unsigned char c) { return std::isalnum(c) || c == '_' || c == '-' || c == '.'; };
+    return !name.empty() && std::ranges::all_of(name, allowed);
+  }
+
+  Fault iommu(const UnitSpec& unit, std::size_t index) {
     std::string what;
     if (unit.name == "none")
       what = "an IOMMU cannot be called \"none\": that means no IOMMU at all";
-    else if (unit.name.empty() || !std::ranges::all_of(unit.name, allowed))
+    else if (!is_name(unit.name))
       what = fmt::format("\"{}\" is no name for an IOMMU: use letters, digits, '-', '_' and '.'", unit.name);
     else if (!unit_names_.insert(unit.name).second)
       what = fmt::format("there is an IOMMU \"{}\" already: names are unique", unit.name);
@@ -151,6 +160,29 @@ class Checker {
                                  device.bdf.text(), zero.text())};
   }
 
+  Fault platform_device(const PlatformSpec& device, std::size_t index) {
+    const auto complain = [&](std::string_view key, std::string what) {
+      return Complaint{Section::platform, index, key, std::move(what)};
+    };
+    if (!is_name(device.name))
+      return complain("name", fmt::format("\"{}\" is no name for a platform device: use letters, digits, '-', '_' and "
+                                          "'.', as in \"ff900000.vop\"",
+                                          device.name));
+    if (!platform_names_.insert(device.name).second)
+      return complain("name", fmt::format("there is a platform device \"{}\" already: names are unique", device.name));
+    if (device.streams.empty()) return complain("streams", "streams needs at least one id: that of its only port");
+    if (Fault fault = unit_known(device.unit, Section::platform, index)) return fault;
+    for (const FunctionSpec& function : spec_.functions) {
+      if (topology_.unit_of(function).empty() || topology_.unit_of(function) != topology_.unit_of(device)) continue;
+      for (const StreamId id : topology_.stream_ids(function))
+        if (std::ranges::find(device.streams, id) != device.streams.end())
+          return complain("streams",
+                          fmt::format("id {} is that of {} behind the same IOMMU: they could not be told apart", id,
+                                      function.bdf.text()));
+    }
+    return std::nullopt;
+  }
+
   // A group never mixes IOMMU drivers, and a device without an IOMMU would open a way around one.
   Fault isolation() {
     for (const IsolationGroup& group : topology_.isolation_groups()) {
@@ -223,7 +255,7 @@ class Checker {
 
   const MachineSpec& spec_;
   Topology topology_{spec_};
-  std::set<std::string> unit_names_;
+  std::set<std::string> unit_names_, platform_names_;
   std::set<Bdf> places_;
   std::map<std::pair<unsigned, unsigned>, Bdf> bus_maker_;  // segment and bus
   std::map<std::string, unsigned> segment_of_;

@@ -15,14 +15,14 @@ namespace softiommu {
 
 // A key of the `index`-th entry of a section, and what is wrong with it and what would be right.
 struct Complaint {
-  enum class Section : std::uint8_t { memory, iommu, bridge, device };
+  enum class Section : std::uint8_t { memory, iommu, bridge, device, platform };
   Section section;
   std::size_t index;
   std::string_view key;
   std::string what;
 };
 
-// In the order of the rules: IOMMUs, then bridges, then devices, then what they make together.
+// In the order of the rules: IOMMUs, then bridges, then devices, then platform devices, then what they make together.
 std::optional<Complaint> first_fault(const MachineSpec& spec);
 
 }  // namespace softiommu

@@ -28,7 +28,7 @@ inline constexpr Option kMachine[] = {
 };
 
 inline constexpr Option kMemory[] = {
-    {"top", Kind::size, kMemoryDefaults.top, 8 * kGiB, std::uint64_t{1} << 52, "",
+    {"top", Kind::size, kMemoryDefaults.top, 2 * kGiB, std::uint64_t{1} << 52, "",
      "physical addresses are below this; keep it within the address width of the narrowest IOMMU"},
     {"table_arena", Kind::size, kMemoryDefaults.table_arena, 16 * kMiB, 64 * kGiB, "",
      "the part of it that page tables may use (reserved address space, not used memory)"},
@@ -53,6 +53,15 @@ inline constexpr Option kBridge[] = {
     {"iommu", Kind::text, kNone, 0, 0, "",
      "the IOMMU of what is below it, by name, or `none`; default: that of the bridge above, else the first "
      "`[[iommu]]`"},
+};
+
+inline constexpr Option kPlatformDevice[] = {
+    {"name", Kind::text, kNone, 0, 0, "", "as Linux names it, e.g. `ff900000.vop`; unique", true},
+    {"iommu", Kind::text, kNone, 0, 0, "",
+     "the IOMMU in front of it, by name, or `none`; default: the first `[[iommu]]`"},
+    {"streams", Kind::list, 1, 0, 63, "",
+     "ids of its requests, one for each port in this order. Devices with an id in common behind one IOMMU are one "
+     "group"},
 };
 
 inline constexpr Option kDevice[] = {

@@ -177,8 +177,12 @@ std::string_view Topology::unit_of(const Bdf& bdf, const std::string& chosen) co
     if (!name->empty()) break;
     name = &bridge->unit;
   }
-  if (*name == "none") return {};
-  if (!name->empty()) return *name;
+  return chosen_unit(*name);
+}
+
+std::string_view Topology::chosen_unit(const std::string& name) const {
+  if (name == "none") return {};
+  if (!name.empty()) return name;
   return spec_.units.empty() ? std::string_view{} : std::string_view{spec_.units.front().name};
 }
 

@@ -44,6 +44,8 @@ class Topology {
   // machine's first. Empty: none.
   std::string_view unit_of(const FunctionSpec& function) const { return unit_of(function.bdf, function.unit); }
   std::string_view unit_of(const BridgeSpec& bridge) const { return unit_of(bridge.bdf, bridge.unit); }
+  // Of a platform device: its own choice, else the machine's first.
+  std::string_view unit_of(const PlatformSpec& device) const { return chosen_unit(device.unit); }
 
   // Every id under which the requests of `function` may arrive: its own first, then its aliases on its bus, then
   // what PCIe-to-PCI bridges put in its place (secondary bus, devfn 0), the nearest bridge first.
@@ -56,6 +58,7 @@ class Topology {
 
  private:
   std::string_view unit_of(const Bdf& bdf, const std::string& chosen) const;
+  std::string_view chosen_unit(const std::string& name) const;
   const MachineSpec& spec_;
 };
 

@@ -40,7 +40,7 @@ class DeafUnit : public IommuUnit {
   std::unique_ptr<IommuUnit> real_;
 };
 
-// "intel-vtd" and "arm-smmu-v3", in place of the real ones.
+// "intel-vtd", "arm-smmu-v3", "amd-iommu" and "arm-smmu", in place of the real ones.
 std::span<const UnitModel> deaf_unit_models();
 
 }  // namespace softiommu::testing

@@ -52,6 +52,7 @@ TEST_P(Search, TheFirstGroupGetsAFreshDomainThatIsFilledBeforeItIsAttached) {
 }
 
 TEST_P(Search, GroupsThatFitShareOneDomainAndNothingIsAllocatedForTheSecond) {
+  if (!GetParam().shares) GTEST_SKIP() << "a domain of this driver serves one group";
   const Domain* const first = join(world.alone()).value();
   world.own(world.trio());
   world.own(world.twin());
@@ -64,6 +65,7 @@ TEST_P(Search, GroupsThatFitShareOneDomainAndNothingIsAllocatedForTheSecond) {
 }
 
 TEST_P(Search, AGroupThatCannotFitGetsADomainOfItsOwn) {
+  if (!GetParam().misfits) GTEST_SKIP() << "all devices are alike";
   const Domain* const first = join(world.alone()).value();
   const Domain* const other = join(world.odd()).value();
   EXPECT_NE(first, other);
@@ -72,6 +74,7 @@ TEST_P(Search, AGroupThatCannotFitGetsADomainOfItsOwn) {
 }
 
 TEST_P(Search, ADomainThatCannotFitByTheDriversIndexIsNotEvenTried) {
+  if (!GetParam().misfits) GTEST_SKIP() << "all devices are alike";
   ASSERT_TRUE(join(world.odd()));
   world.own(world.alone());
   tries();
@@ -88,6 +91,7 @@ TEST_P(Search, AnotherDriversGroupGetsADomainOfItsOwn) {
 }
 
 TEST_P(Search, MembersAreTriedInTheOrderTheyWereMade) {
+  if (!GetParam().misfits || !GetParam().shares) GTEST_SKIP() << "there is one member at most to share";
   const Domain* const odd = join(world.odd()).value();
   const Domain* const even = join(world.alone()).value();
   EXPECT_EQ(join(world.second()).value(), even);
@@ -112,6 +116,7 @@ TEST_P(Search, AFailedFillLeavesTheSetAndTheGroupAsBefore) {
 }
 
 TEST_P(Search, TheLastGroupThatLeavesFreesTheDomain) {
+  if (!GetParam().shares) GTEST_SKIP() << "a domain of this driver serves one group";
   world.own(world.alone());
   world.own(world.twin());
   const std::uint64_t pages = world.table_pages();
@@ -133,6 +138,7 @@ TEST_P(Search, AGroupThatIsInTheSetIsBusy) {
 
 // A hard failure of an existing domain ends the search: memory that is short is not used for a second domain.
 TEST_P(Search, NoMemoryFromADomainThatFitsMakesNoSecondDomain) {
+  if (!GetParam().shares) GTEST_SKIP() << "a domain of this driver serves one group";
   ASSERT_TRUE(join(world.alone()));
   world.own(world.second());
   world.system().journal().clear();
@@ -204,6 +210,7 @@ INSTANTIATE_TEST_SUITE_P(EveryDriver, ShortMemory, ::testing::ValuesIn(driver_ca
                          [](const auto& test) { return std::string(test.param.name); });
 
 TEST_P(ShortMemory, AtAnyFaultPointNeverMakesASecondDomainAndLeaksNothing) {
+  if (!GetParam().shares) GTEST_SKIP() << "a domain of this driver serves one group";
   EXPECT_GE(join_while_failing(kFaultPoints, true), 4);  // prepare and three commits at least
 }
 
@@ -212,6 +219,7 @@ TEST_P(ShortMemory, AtAnyFaultPointOfTheFirstJoinLeavesNoDomain) {
 }
 
 TEST_P(ShortMemory, InAnyOperatorNewNeverMakesASecondDomainAndLeaksNothing) {
+  if (!GetParam().shares) GTEST_SKIP() << "a domain of this driver serves one group";
   EXPECT_GE(join_while_failing(kOperatorNew, true), 1);
 }
 

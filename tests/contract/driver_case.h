@@ -2,13 +2,16 @@
 // The drivers that the contract tests run over: one row each.
 //
 // A row brings a machine file's IOMMUs, named u0, u1 (like u0: domains are shared) and u2 (its domains do not fit the
-// devices of the others, nor theirs its). The devices behind them are the same for all.
+// devices of the others, nor theirs its). The devices behind them are the same for all; where hardware has one group
+// behind each unit, the row has more units and says which device is behind which.
 #pragma once
 
+#include <array>
 #include <span>
 #include <string>
 #include <string_view>
 
+#include "base/types.h"
 #include "core/driver.h"
 
 namespace softiommu::testing {
@@ -16,7 +19,13 @@ namespace softiommu::testing {
 struct DriverCase {
   std::string_view name;
   MakeDriver make;
-  std::string_view units;  // TOML
+  std::string_view units;  // TOML, perhaps after a [memory] section
+  // In front of 02.0, 03.x, 04.0, 05.0, 06.0.
+  std::array<std::string_view, 5> behind = {"u0", "u0", "u0", "u1", "u2"};
+  bool one_by_one = true;  // devices behind one unit are switched apart; else a switch of one is a switch of all
+  bool shares = true;      // a domain serves the groups of several units that agree
+  bool misfits = true;     // there are devices that a domain does not fit
+  Iova iova{0x10000};      // where every domain of these tests maps its page
 };
 
 // Rows of drivers that are there.

@@ -31,6 +31,18 @@ constexpr UnitRow kRows[] = {
     {"SmmuWithoutRanges", "arm-smmu-v3", "stages = \"1\"\nrange_invalidation = false", "ASID",
      "missing: CMD_TLBI_NH_VA or CMD_TLBI_NH_ASID"},
     {"SmmuStage2", "arm-smmu-v3", "stages = \"2\"", "VMID", "missing: CMD_TLBI_S2_IPA or CMD_TLBI_S12_VMALL"},
+    {"AmdHostTables", "amd-iommu", "", "domain id", "missing: INVALIDATE_IOMMU_PAGES of domain {}"},
+    {"AmdGuestTables", "amd-iommu", "host_levels = \"none\"", "domain id",
+     "missing: INVALIDATE_IOMMU_PAGES of domain {}, PASID 0"},
+    {"SmmuV2Stage1", "arm-smmu", "stages = \"1\"", "ASID", "missing: SMMU_CBn_TLBIVA or SMMU_CBn_TLBIASID"},
+    {"SmmuV2LongDescriptors", "arm-smmu", "stages = \"1\"\ngranules = []", "ASID",
+     "missing: SMMU_CBn_TLBIVA or SMMU_CBn_TLBIASID"},
+    {"SmmuV2Stage2", "arm-smmu", "stages = \"2\"", "VMID", "missing: SMMU_CBn_TLBIIPAS2 or SMMU_TLBIVMID"},
+    {"SmmuV1Stage2", "arm-smmu", "stages = \"2\"\nversion = \"1\"", "VMID", "missing: SMMU_TLBIVMID"},
+    {"Omap", "omap-mmu", "", "MMU", "missing: MMU_FLUSH_ENTRY or MMU_GFLUSH of MMU {}"},
+    {"RockchipV1", "rockchip-iommu", "", "MMU", "missing: MMU_ZAP_ONE_LINE or ZAP_CACHE of MMU {}"},
+    {"RockchipV2", "rockchip-iommu", "version = 2\nmmus = 1", "MMU",
+     "missing: MMU_ZAP_ONE_LINE or ZAP_CACHE of MMU {}"},
 };
 
 class MissingInvalidation : public ::testing::TestWithParam<UnitRow> {
@@ -39,10 +51,11 @@ class MissingInvalidation : public ::testing::TestWithParam<UnitRow> {
   static constexpr Prot kBoth{.read = true, .write = true};
 
   void boot(bool paranoid) {
-    const auto spec = parse_machine("[machine]\nname = \"deaf\"\n[[iommu]]\nname = \"u0\"\nmodel = \"" +
-                                        std::string(GetParam().model) + "\"\n" + std::string(GetParam().keys) +
-                                        "\n[[device]]\naddress = \"00:02.0\"\nmodel = \"edu\"\n",
-                                    "deaf.toml", deaf_unit_models(), {});
+    const auto spec =
+        parse_machine("[memory]\ntop = \"4G\"\ntable_arena = \"256M\"\n[[iommu]]\nname = \"u0\"\nmodel = \"" +
+                          std::string(GetParam().model) + "\"\n" + std::string(GetParam().keys) +
+                          "\n[[device]]\naddress = \"00:02.0\"\nmodel = \"edu\"\n",
+                      "deaf.toml", deaf_unit_models(), {});
     ASSERT_TRUE(spec) << spec.error().where << ": " << spec.error().what;
     machine_ = *Machine::create(
         *spec, {.time = Executor::Time::virtual_time, .paranoid = paranoid, .extra_unit_models = deaf_unit_models()});

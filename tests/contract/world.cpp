@@ -87,7 +87,7 @@ std::unique_ptr<Machine> make_machine(const std::string& toml) {
 }  // namespace
 
 World::World(const DriverCase& row, const Setup& setup)
-    : machine_(make_machine(machine_file(row) + std::string(setup.more_toml))) {
+    : iova_(row.iova), machine_(make_machine(machine_file(row) + std::string(setup.more_toml))) {
   fault::disarm();
   void* const mapped = mmap(nullptr, kPages * kPageSize, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (mapped == MAP_FAILED) throw std::runtime_error("mmap");
@@ -125,7 +125,7 @@ PhysAddr World::page(char mark) {
 }
 
 Result<> World::map(Domain& domain, char mark) {
-  return domain.map(kIova, page(mark), kPageSize, {.read = true, .write = true});
+  return domain.map(place(domain.owner()), page(mark), kPageSize, {.read = true, .write = true});
 }
 
 std::unique_ptr<Domain> World::domain(Group& group, char mark) {
@@ -147,7 +147,7 @@ std::string World::sees(const Group& group) {
   std::string seen;
   for (const Device* device : group.devices()) {
     std::byte byte{};
-    const bool ok = static_cast<bool>(device->function()->dma().read(kIova, {&byte, 1}));
+    const bool ok = static_cast<bool>(device->function()->dma().read(place(group.driver()), {&byte, 1}));
     seen += ok ? static_cast<char>(byte) : '-';
   }
   return seen;

@@ -32,9 +32,6 @@ class LogCapture {
   unsigned count_ = 0;
 };
 
-// Where every domain of these tests maps its page.
-inline constexpr Iova kIova{0x10000};
-
 class World {
  public:
   struct Setup {
@@ -50,6 +47,7 @@ class World {
   Machine& machine() { return *machine_; }
   Device& device(std::string_view short_name) { return *system_->device("0000:00:" + std::string(short_name)); }
   Group& group(std::string_view short_name) { return *device(short_name).group(); }
+  Iova iova() const { return iova_; }  // the page that every domain of these tests maps
   Group& alone() { return group("02.0"); }
   Group& trio() { return group("03.0"); }  // three devices
   Group& second() { return group("04.0"); }
@@ -60,10 +58,10 @@ class World {
 
   // A program takes the group.
   Group& own(Group& group);
-  // A fresh domain for the group in which kIova reads as `mark`.
+  // A fresh domain for the group in which iova() reads as `mark`.
   std::unique_ptr<Domain> domain(Group& group, char mark);
   Result<> map(Domain& domain, char mark);
-  // What each device of the group reads at kIova: its domain's mark, or '-' where the IOMMU refuses.
+  // What each device of the group reads at iova(): its domain's mark, or '-' where the IOMMU refuses.
   std::string sees(const Group& group);
   DomainSet::Fill fill(char mark);
 
@@ -73,7 +71,10 @@ class World {
  private:
   static constexpr std::size_t kPages = 16;
   PhysAddr page(char mark);
+  // The other driver's domains have a page of their own place.
+  Iova place(const Driver& driver) { return &driver == &foreign().driver() ? DriverCase{}.iova : iova_; }
 
+  const Iova iova_;
   std::byte* memory_ = nullptr;
   std::vector<std::pair<char, PhysAddr>> pages_;
   std::unique_ptr<Machine> machine_;

@@ -66,6 +66,14 @@ inline std::string two_smmu(std::string_view first, std::string_view second) {
   return two_units("arm-smmu-v3", first, second);
 }
 
+inline std::string two_amd(std::string_view first, std::string_view second) {
+  return two_units("amd-iommu", first, second);
+}
+
+inline std::string two_old_smmu(std::string_view first, std::string_view second) {
+  return two_units("arm-smmu", first, second);
+}
+
 inline std::vector<SearchRow> search_rows() {
   const std::vector<std::string_view> sharing = {"0000:00:04.0", "0000:00:06.0", "0000:00:07.0",
                                                  "0000:01:00.0", "0000:02:00.0", "0000:03:00.0"};
@@ -84,6 +92,20 @@ inline std::vector<SearchRow> search_rows() {
       {"TwoEqualSmmus", "smmuv3.toml", four, {1, 4, 0, 1}},
       {"AVtdAndAnSmmuNeverTryEachOthers", "mixed.toml", four, {2, 4, 0, 2}},
 
+      {"FourEqualAmds",
+       "amd-server.toml",
+       {"0000:00:04.0", "0000:00:05.0", "0000:00:06.0", "0000:00:07.0", "0000:01:00.0"},
+       {1, 5, 0, 1}},
+      {"AmdHostTablesFirst", "amd-guest-tables.toml", four, {2, 6, 2, 2}},
+      {"AmdGuestTablesFirst",
+       "amd-guest-tables.toml",
+       {"0000:00:05.0", "0000:00:04.0", "0000:00:07.0", "0000:00:06.0"},
+       {1, 4, 0, 1}},
+      {"ThreeKindsNeverTryEachOthers",
+       "three-kinds.toml",
+       {"0000:00:04.0", "0000:00:05.0", "0000:00:06.0", "0000:00:07.0", "0000:00:08.0", "0000:00:09.0"},
+       {3, 6, 0, 3}},
+
       // What fits is not symmetric: a domain made for the weaker unit serves the stronger one, not the reverse.
       {"NarrowVtdFirst", two_vtd("address_widths = [39]", ""), kOfTwoUnits, kAllShare},
       {"WideVtdFirst", two_vtd("", "address_widths = [39]"), kOfTwoUnits, kEachUnitItsOwn},
@@ -101,10 +123,33 @@ inline std::vector<SearchRow> search_rows() {
       {"TwoStage2Smmus", two_smmu("stages = \"2\"\nrange_invalidation = false", "stages = \"2\""), kOfTwoUnits,
        kAllShare},
 
+      {"NarrowAmdFirst", two_amd("host_levels = \"4\"", ""), kOfTwoUnits, kAllShare},
+      {"WideAmdFirst", two_amd("", "host_levels = \"4\""), kOfTwoUnits, kEachUnitItsOwn},
+      {"AmdsWhoseTablesNeverFit", two_amd("guest_levels = \"none\"", "host_levels = \"none\""), kOfTwoUnits,
+       kEachUnitItsOwn},
+      {"TwoSmmuV2sOfOneServer", "arm-server-smmuv2.toml", four, {1, 4, 0, 1}},
+      {"ThreeGroupsBehindOneSmmuV2",
+       two_old_smmu("", ""),
+       {kOfTwoUnits.begin(), kOfTwoUnits.begin() + 3},
+       {1, 3, 0, 1}},
+      {"SmmuV2sWithOtherIdsAndBanks", two_old_smmu("stream_id_bits = 16", "context_banks = 4\nstage2_banks = 1"),
+       kOfTwoUnits, kAllShare},
+      {"SmallSmmuV2First", two_old_smmu("upstream_bits = 40", ""), kOfTwoUnits, kAllShare},
+      {"SmallSmmuV2Second", two_old_smmu("", "upstream_bits = 40"), kOfTwoUnits, kEachUnitItsOwn},
+      {"SmmuV2AndV1NeverTryEachOthers", two_old_smmu("", "version = \"1\""), kOfTwoUnits, {2, 6, 0, 2}},
+      {"TwoSmmuV1s", two_old_smmu("version = \"1\"\nstages = \"2\"", "version = \"1\"\nstages = \"2\""), kOfTwoUnits,
+       kAllShare},
+
       // Linux makes and attaches a domain for each group before it looks at those that are there.
       {"LinuxOneVtd", "two-vtd-sharing.toml", one_unit, {1, 5, 0, 3}, Rules::linux7},
       {"LinuxTwoDifferentVtds", "two-vtd-different.toml", different, {2, 10, 0, 6}, Rules::linux7},
       {"LinuxTwoEqualSmmus", "smmuv3.toml", four, {1, 7, 0, 4}, Rules::linux7},
+      {"LinuxFourEqualAmds",
+       "amd-server.toml",
+       {"0000:00:04.0", "0000:00:05.0", "0000:00:06.0", "0000:01:00.0"},
+       {1, 7, 0, 4},
+       Rules::linux7},
+      {"LinuxTwoSmmuV2s", "arm-server-smmuv2.toml", four, {1, 7, 0, 4}, Rules::linux7},
   };
 }
 

@@ -16,8 +16,8 @@ namespace softiommu {
 namespace {
 
 MemorySpec small(std::uint64_t gib_for_users, bool fragmented = false) {
-  // [0, 1 GiB) and the interrupt chunk at 3 GiB are not for users; the arena takes [1, 2 GiB).
-  const std::uint64_t top_gib = gib_for_users == 1 ? 3 : 3 + gib_for_users;
+  // The arena is in [0, 1 GiB) of a small machine, else in [1, 2 GiB); the interrupt chunk at 3 GiB is not for users.
+  const std::uint64_t top_gib = gib_for_users == 1 ? 2 : 3 + gib_for_users;
   return {.top = top_gib * kGiB, .table_arena = 64 * kMiB, .fragmented = fragmented};
 }
 

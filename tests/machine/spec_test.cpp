@@ -374,7 +374,8 @@ TEST_P(ShippedMachine, IsAMachineThatCanBeBuilt) {
 
 INSTANTIATE_TEST_SUITE_P(All, ShippedMachine,
                          ::testing::Values("two-vtd-sharing.toml", "two-vtd-different.toml", "smmuv3.toml",
-                                           "mixed.toml", "no-msi-isolation.toml", "groups.toml"));
+                                           "arm-server-smmuv2.toml", "virtio-guest.toml", "mixed.toml",
+                                           "no-msi-isolation.toml", "groups.toml"));
 
 // UPDATE_DOCS=1 rewrites the file instead.
 TEST(MachineFileDocs, ListExactlyTheKeysThatTheParserKnows) {

@@ -47,6 +47,70 @@ TEST_F(X86_64ByHand, AddressesAreCanonical) {
   EXPECT_EQ(fault_of(read(0x8000'0000'0000)), walk::Fault::input_range);
 }
 
+TEST_F(X86_64ByHand, AddressesThatAreNotSignExtendedUseTheHighestBit) {
+  tables.sign_extended = false;
+  put(root, 256, upper.value | kAll);
+  put(upper, 0, 0x4000'0080 | kAll);
+  EXPECT_EQ(read(0x8000'0000'0000)->first.value, 0x4000'0000u);
+  EXPECT_EQ(fault_of(read(0xffff'8000'0000'0000)), walk::Fault::input_range);
+  EXPECT_EQ(fault_of(read(0x1'0000'0000'0000)), walk::Fault::input_range);
+}
+
+// A guest's memory: everything where it is, but for one page that may be moved, refused or made read-only.
+class OneOddPage final : public walk::NextStage {
+ public:
+  walk::Outcome translate(Iova guest, Access) const override {
+    const Iova page{align_down(guest.value, kPageSize)};
+    if (page != odd) return walk::Page{.first = PhysAddr{page.value}, .lg2 = 12, .read = true, .write = true};
+    return answer;
+  }
+  Iova odd{1};
+  walk::Outcome answer = std::unexpected(walk::Failure{.fault = walk::Fault::not_present});
+};
+
+class X86_64Nested : public X86_64ByHand {
+ protected:
+  void SetUp() override {
+    X86_64ByHand::SetUp();
+    tables.next = &guest;
+    put(middle, 0, 0x20'0080 | kAll);  // 2 MiB
+  }
+  OneOddPage guest;
+};
+
+TEST_F(X86_64Nested, TheSmallerPageIsTheAnswerWithTheRightsOfBoth) {
+  guest.odd = Iova{0x20'3000};
+  guest.answer = walk::Page{.first = PhysAddr{0x7000}, .lg2 = 12, .read = true};
+  EXPECT_EQ(read(0x3456), (walk::Page{.first = PhysAddr{0x7000}, .lg2 = 12, .read = true}));
+  EXPECT_EQ(read(0x4456)->first.value, 0x20'4000u);
+}
+
+TEST_F(X86_64Nested, ALargerPageOfTheNextStageIsCutToTheGuests) {
+  guest.odd = Iova{0x20'3000};
+  guest.answer = walk::Page{.first = PhysAddr{0x4000'0000}, .lg2 = 30, .read = true, .write = true};
+  EXPECT_EQ(read(0x3456)->first.value, 0x4020'0000u);
+  EXPECT_EQ(read(0x3456)->lg2, 21u);
+}
+
+TEST_F(X86_64Nested, AFailureSaysWhatTheGuestWanted) {
+  guest.odd = Iova{0x20'3000};
+  const auto page = read(0x3456);
+  ASSERT_FALSE(page);
+  EXPECT_EQ(page.error().stage, 2u);
+  EXPECT_EQ(page.error().input, Iova{0x20'3456});
+  EXPECT_FALSE(page.error().of_table);
+}
+
+TEST_F(X86_64Nested, ATableThatCannotBeMarkedIsNotWalked) {
+  guest.odd = Iova{upper.value};
+  guest.answer = walk::Page{.first = upper, .lg2 = 12, .read = true};
+  const auto page = read(0x3456);
+  ASSERT_FALSE(page);
+  EXPECT_EQ(page.error().fault, walk::Fault::permission);
+  EXPECT_TRUE(page.error().of_table);
+  EXPECT_EQ(page.error().input, Iova{upper.value});
+}
+
 TEST_F(X86_64ByHand, FiveLevelsReachFurther) {
   const PhysAddr highest = table();
   put(highest, 1, root.value | kAll);

@@ -16,6 +16,7 @@ struct AmdV1 {
   unsigned output_bits = 52;  // of the unit's physical addresses
   bool accessed = false;      // DTE.HAD: A is kept
   bool dirty = false;         // and D
+  friend bool operator==(const AmdV1&, const AmdV1&) = default;
 };
 
 // Rights are those that all levels allow (the caller adds those of the device table entry), and may be none. With

@@ -23,6 +23,8 @@ class TableWord {
   bool exists() const { return place_ != nullptr; }
   PhysAddr address() const { return address_; }
   Word load() const { return ordered(std::atomic_ref(*place_).load(std::memory_order_acquire)); }
+  // For what only hardware writes.
+  void store(Word value) const { std::atomic_ref(*place_).store(ordered(value), std::memory_order_release); }
   // Hardware's update must not undo what software has changed meanwhile. On failure `expected` is what is there now.
   bool replace(Word& expected, Word wanted) const {
     Word found = ordered(expected);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "machine/iommu/walk/x86_64.h"
 
+#include <algorithm>
 #include <array>
 
 #include "hw/x86_64_paging.h"
@@ -17,9 +18,9 @@ constexpr std::uint64_t kLargePat = std::uint64_t{1} << 12;
 
 constexpr unsigned span_lg2(unsigned level) { return kPageShift + kIndexBits * level; }
 
-// The bits above the input's highest are copies of it.
-bool is_canonical(std::uint64_t address, unsigned levels) {
-  const std::uint64_t upper = bits_from(span_lg2(levels) - 1);
+bool is_within(const X86_64& tables, std::uint64_t address) {
+  if (!tables.sign_extended) return (address & bits_from(span_lg2(tables.levels))) == 0;
+  const std::uint64_t upper = bits_from(span_lg2(tables.levels) - 1);
   return (address & upper) == 0 || (address & upper) == upper;
 }
 
@@ -43,13 +44,47 @@ struct Path {
   Page page;
 };
 
+// Where the next stage puts an address of the first; the address itself if there is none.
+std::expected<PhysAddr, Failure> host_address(const X86_64& tables, PhysAddr guest, Access access) {
+  if (tables.next == nullptr) return guest;
+  const Outcome page = tables.next->translate(Iova{guest.value}, access);
+  if (page && (access == Access::write ? page->write : page->read))
+    return page->first + (guest.value & low_bits(page->lg2));
+  Failure failure = page ? Failure{.fault = Fault::permission} : page.error();
+  failure.stage = 2;
+  failure.input = Iova{guest.value};
+  failure.of_table = true;
+  return std::unexpected(failure);
+}
+
+// The page of both stages that serves the access.
+Outcome through_next_stage(const X86_64& tables, const Page& page, Iova iova, Access access) {
+  if (tables.next == nullptr) return page;
+  const Iova guest{page.first.value + (iova.value & low_bits(page.lg2))};
+  Outcome host = tables.next->translate(guest, access);
+  if (!host) {
+    host.error().stage = 2;
+    host.error().input = guest;
+    return host;
+  }
+  const unsigned lg2 = std::min(page.lg2, host->lg2);
+  return Page{.first = align_down(host->first + (guest.value & low_bits(host->lg2)), lg2),
+              .lg2 = lg2,
+              .read = page.read && host->read,
+              .write = page.write && host->write,
+              .execute = page.execute};
+}
+
 std::expected<Path, Failure> descend(Memory& memory, const X86_64& tables, Iova iova) {
   Path path;
   bool user = true, write = true, execute = true;
   PhysAddr table = tables.root;
   for (unsigned level = tables.levels - 1;; --level) {
     const std::uint64_t index = iova.value >> span_lg2(level) & low_bits(kIndexBits);
-    const TableWord<std::uint64_t> place(memory, table + index * sizeof(std::uint64_t));
+    const auto at = host_address(tables, table + index * sizeof(std::uint64_t),
+                                 tables.accessed_dirty ? Access::write : Access::read);
+    if (!at) return std::unexpected(at.error());
+    const TableWord<std::uint64_t> place(memory, *at);
     const auto fail = [&](Fault fault, std::uint64_t word) {
       return std::unexpected(Failure{fault, level, place.address(), word});
     };
@@ -90,16 +125,16 @@ bool mark(Memory& memory, const X86_64& tables, const Path& path, Access access)
 }  // namespace
 
 Outcome x86_64(Memory& memory, const X86_64& tables, Iova iova, Access access) {
-  if (!is_canonical(iova.value, tables.levels)) return std::unexpected(Failure{.fault = Fault::input_range});
+  if (!is_within(tables, iova.value)) return std::unexpected(Failure{.fault = Fault::input_range});
   for (;;) {
     auto path = descend(memory, tables, iova);
     if (!path) return std::unexpected(path.error());
     Page page = path->page;
-    if (!tables.accessed_dirty) return page;
+    if (!tables.accessed_dirty) return through_next_stage(tables, page, iova, access);
     const bool writes = access == Access::write, allowed = writes ? page.write : page.read;
     if (allowed && !mark(memory, tables, *path, access)) continue;
     page.write = page.write && (writes || kEntry["D"].is_set(path->entries[path->leaf_level].word));
-    return page;
+    return through_next_stage(tables, page, iova, access);
   }
 }
 

@@ -10,6 +10,15 @@ class Memory;
 
 namespace softiommu::walk {
 
+// Translates what the tables call physical addresses once more: a guest's tables, in a guest's memory.
+class NextStage {
+ public:
+  virtual Outcome translate(Iova guest, Access access) const = 0;
+
+ protected:
+  ~NextStage() = default;
+};
+
 struct X86_64 {
   PhysAddr root;
   unsigned levels = 4;           // 4 or 5
@@ -19,11 +28,14 @@ struct X86_64 {
   bool accessed_dirty = true;    // A and D are kept. Otherwise they are neither looked at nor set
   bool supervisor = false;       // the request is privileged: U/S does not matter
   bool write_protect = true;     // and respects read-only pages (WPE, CR0.WP)
+  bool sign_extended = true;     // the bits above the input's highest are copies of it; otherwise 0
+  const NextStage* next = nullptr;
 };
 
 // Rights are those that all levels allow, and may be none. With accessed_dirty, a page that is not marked dirty says
 // `write` for a write only, so that the first write is walked. Entries are marked only on behalf of an access that is
-// allowed.
+// allowed. Of two stages the smaller page is the answer, with the rights of both; a failure of the next stage says so
+// (`stage` 2, its `input`).
 Outcome x86_64(Memory& memory, const X86_64& tables, Iova iova, Access access);
 
 }  // namespace softiommu::walk

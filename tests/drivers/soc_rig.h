@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// A board: a machine file with platform devices, its subsystem, and pages that devices read and write.
+#pragma once
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/mman.h>
+
+#include <cstring>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/fault.h"
+#include "core/system.h"
+#include "drivers/registry.h"
+#include "machine/machine.h"
+
+namespace softiommu {
+
+class SocRig : public ::testing::Test {
+ protected:
+  static constexpr Prot kBoth{.read = true, .write = true};
+  static constexpr std::size_t kPages = 16;
+
+  void boot(const std::string& toml, std::span<const UnitModel> models = {}) {
+    const auto spec =
+        parse_machine("[memory]\ntop = \"" + top_ + "\"\ntable_arena = \"256M\"\n" + toml, "test.toml", models, {});
+    ASSERT_TRUE(spec) << spec.error().where << ": " << spec.error().what;
+    machine_ =
+        *Machine::create(*spec, {.time = Executor::Time::virtual_time, .paranoid = true, .extra_unit_models = models});
+    system_ = *System::create(*machine_, all_drivers(), {});
+    memory_ = static_cast<std::byte*>(
+        mmap(nullptr, kPages * kPageSize, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+    ASSERT_NE(static_cast<void*>(memory_), MAP_FAILED);
+    for (const auto& group : system_->groups()) ASSERT_TRUE(group->claim_dma_owner(this));
+  }
+  void TearDown() override {
+    fault::disarm();
+    if (!system_) return;
+    EXPECT_THAT(machine_->findings().all(), ::testing::IsEmpty());
+    for (const auto& group : system_->groups()) {
+      group->detach();
+      group->release_dma_owner();
+    }
+    domains_.clear();
+    system_.reset();
+    for (const PhysAddr page : pinned_) machine_->memory().unpin({page, kPageSize});
+    machine_.reset();
+    munmap(memory_, kPages * kPageSize);
+  }
+
+  Group& group(const std::string& device) { return *system_->device(device)->group(); }
+  // A page of the program, all `mark`.
+  PhysAddr page(char mark) {
+    std::byte* const bytes = memory_ + pinned_.size() * kPageSize;
+    std::memset(bytes, mark, kPageSize);
+    pinned_.push_back(machine_->memory().pin(reinterpret_cast<std::uintptr_t>(bytes), kPageSize)->first);
+    return pinned_.back();
+  }
+  // A fresh domain for the device's group in which `iova` reads as `mark`.
+  Domain& domain(const std::string& device, Iova iova, char mark) {
+    domains_.push_back(*system_->allocate_domain(group(device)));
+    EXPECT_TRUE(domains_.back()->map(iova, page(mark), kPageSize, kBoth));
+    return *domains_.back();
+  }
+  // What the device reads there through one of its ports; '-' if it is refused.
+  char sees(const std::string& device, Iova iova, unsigned port = 0) {
+    std::byte byte{};
+    const bool ok = static_cast<bool>(machine_->platform_device(device)->dma(port).read(iova, {&byte, 1}));
+    return ok ? static_cast<char>(byte) : '-';
+  }
+  std::string all_ports_see(const std::string& device, Iova iova) {
+    std::string seen;
+    for (unsigned port = 0; port < machine_->platform_device(device)->streams().size(); ++port)
+      seen += sees(device, iova, port);
+    return seen;
+  }
+
+  std::string top_ = "4G";
+  std::byte* memory_ = nullptr;
+  std::unique_ptr<Machine> machine_;
+  std::unique_ptr<System> system_;
+  std::vector<PhysAddr> pinned_;
+  std::vector<std::unique_ptr<Domain>> domains_;
+};
+
+// In front of a real model: keeps what is written, and loses what it is told to lose.
+class WatchedUnit : public IommuUnit {
+ public:
+  struct Write {
+    std::uint64_t offset, value;
+    friend bool operator==(const Write&, const Write&) = default;
+  };
+  WatchedUnit(const UnitContext& context, std::unique_ptr<IommuUnit> real)
+      : IommuUnit(context), real_(std::move(real)) {
+    real_->on_interrupt([this](unsigned line) { interrupt(line); });
+  }
+  std::string_view model() const override { return real_->model(); }
+  std::uint64_t register_bytes() const override { return real_->register_bytes(); }
+  void reset() override { real_->reset(); }
+  std::optional<Translation> translate(const Transaction& transaction) override {
+    return real_->translate(transaction);
+  }
+  std::uint64_t read(std::uint64_t offset, unsigned bytes) override { return real_->read(offset, bytes); }
+  void write(std::uint64_t offset, unsigned bytes, std::uint64_t value) override {
+    writes.push_back({offset, value});
+    if (std::ranges::find(lost, Write{offset, value}) != lost.end()) return;
+    real_->write(offset, bytes, value);
+    bump_generation();
+    wait_for_dma();
+  }
+
+  std::vector<Write> writes, lost;
+
+ private:
+  std::unique_ptr<IommuUnit> real_;
+};
+
+// The model of that name, watched.
+template <UnitModel (*real)()>
+UnitModel watched() {
+  UnitModel model = real();
+  model.create = [](const UnitContext& context, const Options& options) -> Result<std::unique_ptr<IommuUnit>> {
+    return std::make_unique<WatchedUnit>(context, TRY(real().create(context, options)));
+  };
+  return model;
+}
+
+}  // namespace softiommu

@@ -108,7 +108,7 @@ void TableMemory::zero(PhysAddr table, TableSize size) const {
 
 Result<PhysAddr> TableMemory::allocate(TableSize size, TableContents contents) {
   assert(size.lg2 >= TableSize::kLeastLg2 && size.lg2 <= TableSize::kMostLg2);
-  TRY(fault::pass("table_memory.allocate"));
+  TRY(fault::pass("memory.table"));
   Taken taken;
   {
     const BiasedGuard guard(lock_);
@@ -129,7 +129,7 @@ void TableMemory::free(PhysAddr table, TableSize size, TableContents contents) {
 
 Result<TableMemory::Chain> TableMemory::allocate_chain(std::uint32_t count, TableSize size, TableContents contents) {
   assert(size.lg2 >= TableSize::kLeastLg2 && size.lg2 <= TableSize::kMostLg2);
-  for (std::uint32_t i = 0; i < count; ++i) TRY(fault::pass("table_memory.allocate"));
+  for (std::uint32_t i = 0; i < count; ++i) TRY(fault::pass("memory.table"));
   Chain chain, to_zero;
   {
     const BiasedGuard guard(lock_);

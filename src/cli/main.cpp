@@ -32,6 +32,10 @@ void add_run_options(CLI::App& run, softiommu::cli::RunRequest& request) {
   run.add_flag("--paranoid", request.options.paranoid, "check each cached translation against the tables");
   run.add_option("--rules", request.rules, "the attach contract, or Linux 7.2 as it is")
       ->check(CLI::IsMember({"contract", "linux"}));
+  run.add_option("--fail", request.fail,
+                 "nth=K; point=GLOB[,probability=P][,seed=S]; list. Fault points that fail (repeatable)")
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
+      ->allow_extra_args(false);
   run.footer("After the options: [--] PROGRAM ARGS...");
 }
 

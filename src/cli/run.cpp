@@ -15,6 +15,7 @@
 #include <cstring>
 #include <filesystem>
 
+#include "base/fault.h"
 #include "base/memlock.h"
 #include "cli/remains.h"
 #include "cli/show.h"
@@ -124,16 +125,28 @@ int wait_for(pid_t pid) {
   return WIFSIGNALED(status) ? kSignalBase + WTERMSIG(status) : WEXITSTATUS(status);
 }
 
-void print_explanations(const std::string& out) {
+// What the processes left behind in files of that kind, each under a heading.
+void print_reports(const std::string& out, const char* extension, const char* heading) {
   std::error_code error;
   for (const auto& entry : fs::directory_iterator(out, error)) {
-    if (entry.path().extension() != ".explain") continue;
+    if (entry.path().extension() != extension) continue;
     if (const auto text = launch::read_text(entry.path())) {
-      std::fputs(
-          fmt::format("softiommu: attach decisions of process {}\n{}", entry.path().stem().string(), *text).c_str(),
-          stderr);
+      std::fputs(fmt::format("softiommu: {} of process {}\n{}", heading, entry.path().stem().string(), *text).c_str(),
+                 stderr);
     }
   }
+}
+
+// EINVAL, and says which.
+Result<> take_fault_rules(RunRequest& request) {
+  for (const std::string& rule : request.fail) {
+    if (const auto checked = fault::check_rule(rule); !checked) {
+      complain(fmt::format("--fail {}: {}", rule, checked.error().why));
+      return checked;
+    }
+    request.options.fail += rule + ";";
+  }
+  return {};
 }
 
 // The first process's trace goes to the named file, those of others to files beside it. Without any, the file says so.
@@ -159,13 +172,14 @@ Result<> fill_folder(const std::string& folder, const RunRequest& request, const
   TRY(launch::write_text(folder + "/handles", std::string(sizeof(launch::HandleTable), '\0')));
   TRY(launch::write_text(folder + "/accounts", std::string(sizeof(launch::AccountTable), '\0')));
   TRY(request.options.save(folder));
-  return launch::write_view(folder + "/view", *made.system, {request.options.allow_unsafe_interrupts});
+  return launch::write_view(folder + "/view", *made.system,
+                            {request.options.allow_unsafe_interrupts, request.options.fault_injection()});
 }
 
 }  // namespace
 
 std::vector<std::string> split_command(int argc, char** argv, std::vector<std::string>& command) {
-  static constexpr std::string_view kWithValue[] = {"--machine", "--view", "--trace", "--memlock", "--rules"};
+  static constexpr std::string_view kWithValue[] = {"--machine", "--view", "--trace", "--memlock", "--rules", "--fail"};
   std::vector<std::string> ours;
   int at = 1;
   bool running = false;
@@ -190,6 +204,7 @@ int run(RunRequest& request) {
     complain("--memlock: unlimited, rlimit or a size such as 64M");
     return kInvalid;
   }
+  if (!take_fault_rules(request)) return kInvalid;
   if (request.options.trace && !launch::write_text(request.trace_file, "")) {
     complain(fmt::format("{}: the trace cannot be written there", request.trace_file));
     return kInvalid;
@@ -216,7 +231,8 @@ int run(RunRequest& request) {
   }
   if (pid == 0) become_program(request, folder.path(), shim);
   status = wait_for(pid);
-  if (request.options.explain) print_explanations(folder.path() + "/out");
+  if (request.options.explain) print_reports(folder.path() + "/out", ".explain", "attach decisions");
+  print_reports(folder.path() + "/out", ".faults", "fault points (passed, failed)");
   if (request.options.trace && !collect_trace(folder.path() + "/out", request.trace_file))
     complain(fmt::format("{}: the trace could not be written", request.trace_file));
   if (anyone_remains(folder.path()) && remove_later(folder.path())) folder.leave();

@@ -14,6 +14,7 @@ struct RunRequest {
   std::string view = "redirect";
   std::string trace_file;
   std::string rules = "contract";
+  std::vector<std::string> fail;  // rules of fault injection
   launch::RunOptions options;
   std::vector<std::string> command;
 };

@@ -25,6 +25,6 @@ Result<> Domain::read_dirty(IovaRange, bool, const std::function<void(Iova, std:
   return fail(EOPNOTSUPP, "the domain was not allocated for dirty tracking");
 }
 
-Result<> Domain::invalidate(UserArray&) { return fail(EOPNOTSUPP, "the driver takes no invalidations for it"); }
+Result<> Domain::cache_invalidate_user(UserArray&) { return fail(EOPNOTSUPP, "the driver takes no invalidations for it"); }
 
 }  // namespace softiommu

@@ -77,7 +77,7 @@ class Domain {
 
   // Nested domains: forgets what the hardware cached of the program's tables, entry by entry. EOPNOTSUPP: the driver
   // cannot, or a flag is unknown; EINVAL: another type, or a wrong entry. With no entries it judges the type alone.
-  virtual Result<> invalidate(UserArray& entries);
+  virtual Result<> cache_invalidate_user(UserArray& entries);
 
   // Who gets page requests of devices on it; nullptr (they fail) unless set before the first attach.
   PageRequestHandler* page_request_handler() const { return page_request_handler_; }

@@ -104,6 +104,7 @@ SwitchAnswer try_switch(Driver& driver, std::span<Switch> changes, Judgement jud
 }
 
 Forced force_switch(Driver& driver, std::span<Switch> changes) noexcept {
+  const fault::Paused must_succeed;
   if (!ask(driver, [&] { return driver.prepare(changes); })) return Forced::not_prepared;
   bool all = true;
   for (Switch& change : changes) {

@@ -37,7 +37,7 @@ namespace {
 
 Result<std::unique_ptr<Domain>> ask_for_domain(Driver& driver, std::span<Device* const> devices,
                                                const DomainRequest& request) {
-  TRY(fault::pass("core.allocate_domain"));
+  TRY(fault::pass("core.domain"));
   if (request.data != nullptr && !driver.takes_domain_data()) return fail(EOPNOTSUPP, "the driver takes no data");
   auto domain = TRY(without_throwing([&] { return driver.allocate(devices, request); }));
   if (domain == nullptr) return fail(ENOMEM, "the driver made no domain");

@@ -66,8 +66,7 @@ Result<> MockDomain::set_dirty_tracking(bool on) {
   return {};
 }
 
-Result<> MockDomain::read_dirty(IovaRange range, bool clear,
-                                const std::function<void(Iova, std::uint64_t)>& dirty) {
+Result<> MockDomain::read_dirty(IovaRange range, bool clear, const std::function<void(Iova, std::uint64_t)>& dirty) {
   if (!can_track_dirty_) return fail(EOPNOTSUPP, "the domain was not made for dirty tracking");
   table_.read_dirty(range, clear, dirty);
   return {};
@@ -128,7 +127,7 @@ Result<std::unique_ptr<Domain>> MockDriver::allocate(std::span<Device* const> de
     if (request.dirty_tracking && !data_of(*device).tracks_dirty())
       return fail(EOPNOTSUPP, "the device tracks no dirty pages");
   const MockDomain::Kind kind = TRY(kind_of(request));
-  TRY(fault::pass("mock.allocate_domain"));
+  TRY(fault::pass("mock.domain"));
   Format::Config config;
   if (kind == MockDomain::Kind::huge) config.page_sizes = Format::kPage | kPageSize | abi::kHugePage;
   auto table = TRY(MockDomain::Table::create(tables_, config));

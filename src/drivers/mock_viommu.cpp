@@ -42,11 +42,11 @@ void GuestSide::forget(unsigned entry) {
 Result<std::unique_ptr<Domain>> MockNested::create(Driver& owner, const UserData& data, MockViommu* viommu) {
   if (data.type() != abi::kHwptDataType) return fail(EOPNOTSUPP, "not the mock's data");
   const auto given = TRY(data.as<abi::HwptData>(abi::kHwptDataType, sizeof(abi::HwptData::iotlb)));
-  TRY(fault::pass("mock.allocate_nested"));
+  TRY(fault::pass("mock.nested"));
   return std::make_unique<MockNested>(owner, given.iotlb, viommu);
 }
 
-Result<> MockNested::invalidate(UserArray& entries) {
+Result<> MockNested::cache_invalidate_user(UserArray& entries) {
   if (entries.type() != abi::kHwptInvalidateType) return fail(EINVAL, "not the mock's invalidations");
   for (; entries.more(); entries.accept()) {
     const auto entry = TRY(entries.next<abi::HwptInvalidate>(abi::kHwptInvalidateType, sizeof(abi::HwptInvalidate)));

@@ -45,7 +45,7 @@ class MockNested final : public Domain {
     iotlb_.fill(iotlb);
   }
 
-  Result<> invalidate(UserArray& entries) override;
+  Result<> cache_invalidate_user(UserArray& entries) override;
 
   MockViommu* viommu() const { return viommu_; }  // that it was made through; nullptr: none
   std::uint32_t cached(unsigned entry) const { return iotlb_[entry]; }

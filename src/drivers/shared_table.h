@@ -102,7 +102,7 @@ class SharedTableDriver : public Driver {
 
   AttachResult<> commit(Switch& change) final {
     const auto id = static_cast<UnitId>(change.words[kId]);
-    if (!fault::pass("driver.commit")) return refused();
+    if (!fault::pass("driver.commit", ENODEV)) return refused();
     const auto done = program(*change.device, change.to, id);
     if (done) return {};
     if (!undo(change)) block(*change.device);
@@ -111,7 +111,7 @@ class SharedTableDriver : public Driver {
   }
 
   bool undo(Switch& change) final {
-    if (!fault::pass("driver.undo")) return false;
+    if (!fault::pass("driver.undo", ENODEV)) return false;
     const PagingDomain* const from = paging(change.from);
     const auto id = from != nullptr ? from->id_on(unit_of(*change.device)) : std::nullopt;
     return program(*change.device, change.from, id.value_or(UnitId{0})).has_value();
@@ -188,6 +188,11 @@ class SharedTableDriver : public Driver {
     return {};
   }
 
+  static Result<UnitId> fresh_id(Unit& unit, const PagingDomain& to) {
+    TRY(fault::pass("driver.id", ENOSPC));
+    return unit.allocate_id(to);
+  }
+
   // The id that the unit has for `to` already, a free one, or the one that this very change leaves behind.
   AttachResult<UnitId> reserve_id(const Switch& change, std::span<const Switch> all, Origin& origin) {
     Unit& unit = unit_of(*change.device);
@@ -199,7 +204,7 @@ class SharedTableDriver : public Driver {
       if (std::ranges::any_of(all, handed_on)) origin = kHandedOn;
       return *known;
     }
-    const auto fresh = unit.allocate_id(to);
+    const auto fresh = fresh_id(unit, to);
     if (fresh) return *fresh;
     const PagingDomain* const from = paging(change.from);
     if (from != nullptr && unit.same_ids(*from, to)) {

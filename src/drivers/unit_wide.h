@@ -86,13 +86,13 @@ class UnitWideDriver : public Driver {
   }
 
   AttachResult<> commit(Switch& change) final {
-    if (!fault::pass("driver.commit")) return refused("the hardware takes the change");
+    if (!fault::pass("driver.commit", ENODEV)) return refused("the hardware takes the change");
     if (const auto done = unit_of(*change.device).switch_to(change.to); !done) return refused(done.error().why);
     return {};
   }
 
   bool undo(Switch& change) final {
-    if (!fault::pass("driver.undo") || blocked_by_force_[change.device->unit_index()]) return false;
+    if (!fault::pass("driver.undo", ENODEV) || blocked_by_force_[change.device->unit_index()]) return false;
     return unit_of(*change.device).switch_to(change.from).has_value();
   }
 

@@ -4,11 +4,11 @@
 
 #include <map>
 
+#include "base/memlock.h"
 #include "core/system.h"
 #include "drivers/registry.h"
 #include "hw/pci.h"
 #include "ioas/address_space.h"
-#include "base/memlock.h"
 #include "machine/describe.h"
 #include "machine/machine.h"
 

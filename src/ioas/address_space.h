@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "base/attach_error.h"
+#include "base/memlock.h"
 #include "base/result.h"
 #include "base/types.h"
 #include "core/group.h"
@@ -19,7 +20,6 @@
 #include "ioas/area_map.h"
 #include "ioas/domain_set.h"
 #include "ioas/iova_ranges.h"
-#include "base/memlock.h"
 
 namespace softiommu {
 

@@ -79,14 +79,13 @@ Result<> Context::change_hwpt(const Change& change, Hwpt& hwpt) {
 }
 
 Result<> Context::reserve_for(const Device& device, Ioas& ioas) {
-  for (const ReservedRegion& region : device.group()->driver().reserved_regions(device)) {
-    if (region.kind == ReservedRegion::Kind::relaxable) continue;
-    const auto reserved = without_throwing([&] { return ioas.table().reserve(region.range, &device); });
-    if (reserved) continue;
-    ioas.table().release_reserved(&device);
-    return reserved;
-  }
-  return {};
+  const auto reserved = without_throwing([&]() -> Result<> {
+    for (const ReservedRegion& region : device.group()->driver().reserved_regions(device))
+      if (region.kind != ReservedRegion::Kind::relaxable) TRY(ioas.table().reserve(region.range, &device));
+    return {};
+  });
+  if (!reserved) ioas.table().release_reserved(&device);
+  return reserved;
 }
 
 // Reserved regions are of requests without a PASID.

@@ -13,6 +13,7 @@
 #include <type_traits>
 #include <vector>
 
+#include "base/fault.h"
 #include "base/file.h"
 #include "base/program.h"
 #include "base/result.h"
@@ -46,7 +47,8 @@ class Call {
         return fail(E2BIG, "the structure has fields that are not known");
       at += part;
     }
-    return program_.copy_in(buffer_.data(), argument_, std::min<std::size_t>(size, bytes));
+    known_bytes_ = std::min<std::size_t>(size, bytes);
+    return program_.copy_in(buffer_.data(), argument_, known_bytes_);
   }
 
   template <typename T>
@@ -56,10 +58,21 @@ class Call {
     std::memcpy(&value, buffer_.data(), sizeof value);
     return value;
   }
+  // For what cannot be taken back: proves, before it is done, that the answer can be written, by writing the request
+  // over itself; an answer that is no different is not written again. EFAULT.
+  Result<> prove_response() {
+    TRY(program_.copy_out(argument_, buffer_.data(), known_bytes_));
+    proven_ = true;
+    return {};
+  }
   // Writes the answer over the program's structure, as far as that reaches.
   template <typename T>
   Result<> respond(const T& answer) const {
-    return program_.copy_out(argument_, &answer, std::min<std::size_t>(user_bytes_, sizeof answer));
+    const std::size_t bytes = std::min<std::size_t>(user_bytes_, sizeof answer);
+    if (!proven_) return program_.copy_out(argument_, &answer, bytes);
+    if (std::memcmp(&answer, buffer_.data(), bytes) == 0) return {};
+    const fault::Paused proven;
+    return program_.copy_out(argument_, &answer, bytes);
   }
   // Puts a file into the program for a call whose answer is then written: taken back if that fails.
   template <typename Answer>
@@ -85,7 +98,8 @@ class Call {
  private:
   Program& program_;
   std::uint64_t argument_;
-  std::size_t user_bytes_ = 0;
+  std::size_t user_bytes_ = 0, known_bytes_ = 0;
+  bool proven_ = false;
   long value_ = 0;
   std::array<std::byte, kMost> buffer_{};
 };

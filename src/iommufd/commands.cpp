@@ -7,6 +7,7 @@
 
 #include <string_view>
 
+#include "base/fault.h"
 #include "base/trace.h"
 #include "iommufd/abi.h"
 #include "iommufd/call.h"
@@ -18,8 +19,8 @@ namespace softiommu::iommufd {
 
 namespace {
 
-#define ROW(name, number, structure, last, handler, summary)                                                      \
-  Command {                                                                                                       \
+#define ROW(name, number, structure, last, handler, summary)                                                         \
+  Command {                                                                                                          \
     name, number, sizeof(structure), offsetof(structure, last) + sizeof(structure::last), &Context::handler, summary \
   }
 // clang-format off: a table
@@ -101,6 +102,7 @@ long Context::ioctl(Program& program, unsigned number, std::uint64_t argument) {
   const std::uint64_t begin = trace::on() ? trace::now_ns() : 0;
   const Command* const command = find(number);
   const auto work = [&]() -> Result<> {
+    const fault::Call fallible;
     TRY(call.fetch(command->minimum, command->bytes));
     return (this->*command->run)(call);
   };
@@ -126,6 +128,7 @@ Result<> Context::option(Call& call) {
   auto request = call.request<abi::Option>();
   if (request.reserved != 0) return fail(EOPNOTSUPP, "a reserved field is set");
   const bool get = request.op == abi::kOptionGet, set = request.op == abi::kOptionSet;
+  TRY(call.prove_response());
   {
     const MutexLock lock(mutex_);
     if (request.option_id == abi::kOptionRlimitMode) {

@@ -135,6 +135,7 @@ class Context : public std::enable_shared_from_this<Context> {
   Result<> test(Call& call);
 
  private:
+  friend struct StateView;  // of tests/faults: what a failed call must not change
   // Which PASID of a device changes, and how.
   struct Change {
     enum class Kind : std::uint8_t { attach, replace } kind;

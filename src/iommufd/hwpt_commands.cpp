@@ -5,6 +5,7 @@
 #include <array>
 #include <utility>
 
+#include "base/fault.h"
 #include "core/driver.h"
 #include "iommufd/abi.h"
 #include "iommufd/call.h"
@@ -95,7 +96,7 @@ Result<> Context::hwpt_invalidate(Call& call) {
   const auto invalidate = [&](UserArray& piece) -> Result<> {
     const MutexLock lock(mutex_);
     if (objects_.find(request.hwpt_id) == nullptr) return fail(ENOENT, "no object has this id");
-    if (auto* const nested = objects_.find<NestedHwpt>(request.hwpt_id)) return nested->domain().invalidate(piece);
+    if (auto* const nested = objects_.find<NestedHwpt>(request.hwpt_id)) return nested->domain().cache_invalidate_user(piece);
     if (auto* const viommu = objects_.find<Viommu>(request.hwpt_id)) return viommu->driver_part().invalidate(piece);
     return fail(EINVAL, "the object caches nothing of the program's");
   };
@@ -151,6 +152,7 @@ Result<> Context::hwpt_get_dirty_bitmap(Call& call) {
                                     runs.push_back({from / request.page_size, (from + bytes - 1) / request.page_size});
                                   }));
   }
+  const fault::Paused proven;  // that they can be written: above
   return set_bits(call.program(), request.data, runs);
 }
 

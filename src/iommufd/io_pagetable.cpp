@@ -197,53 +197,56 @@ Result<> IoPagetable::reserve(IovaRange range, const void* owner) {
     return fail(EADDRINUSE, "the range was promised to be allowed");
   TRY(fault::pass("iommufd.reserve"));
   return without_throwing([&]() -> Result<> {
-    reserved_.push_back({range, owner});
+    make_room(reserved_.size() + 1, allowed_.size());
+    const auto place =
+        std::ranges::upper_bound(reserved_, range.first, {}, [](const Reserved& r) { return r.range.first; });
+    reserved_.insert(place, {range, owner});
     refresh_ranges();
     return {};
   });
 }
 
-// Without memory for the lists what was reserved stays out of use, which is safe.
 void IoPagetable::release_reserved(const void* owner) {
-  if (std::erase_if(reserved_, [&](const Reserved& r) { return r.owner == owner; }) == 0) return;
-  (void)without_throwing([&]() -> Result<> {
-    refresh_ranges();
-    return {};
-  });
+  if (std::erase_if(reserved_, [&](const Reserved& r) { return r.owner == owner; }) != 0) refresh_ranges();
 }
 
 Result<> IoPagetable::allow(std::vector<IovaRange> ranges) {
   if (std::ranges::any_of(ranges, [&](const IovaRange& range) { return any_reserved(range); }))
     return fail(EADDRINUSE, "part of the range is reserved");
   return without_throwing([&]() -> Result<> {
+    make_room(reserved_.size(), ranges.size());
     allowed_ = std::move(ranges);
     refresh_ranges();
     return {};
   });
 }
 
+// So that refresh_ranges() needs no memory, also when ranges go. May throw: nothing changed then.
+void IoPagetable::make_room(std::size_t reserved, std::size_t allowed) {
+  reserved_.reserve(reserved);
+  usable_.reserve(reserved + 1);
+  free_.reserve(reserved + 1 + allowed);
+}
+
 void IoPagetable::refresh_ranges() {
-  std::vector<IovaRange> taken, usable, free;
-  for (const Reserved& r : reserved_) taken.push_back(r.range);
-  std::ranges::sort(taken, {}, &IovaRange::first);
+  usable_.clear();
+  free_.clear();
   const auto left = [&]() {
     Iova next{0};  // nothing below it is left to look at
-    for (const IovaRange& range : taken) {
-      if (range.first > next) usable.push_back({next, range.first - 1});
+    for (const auto& [range, owner] : reserved_) {
+      if (range.first > next) usable_.push_back({next, range.first - 1});
       if (range.last.value == kMost) return;
       next = std::max(next, range.last + 1);
     }
-    usable.push_back({next, Iova{kMost}});
+    usable_.push_back({next, Iova{kMost}});
   };
   left();
-  for (const IovaRange& range : usable) {
-    if (allowed_.empty()) free.push_back(range);
+  for (const IovaRange& range : usable_) {
+    if (allowed_.empty()) free_.push_back(range);
     for (const IovaRange& allowed : allowed_)
       if (allowed.overlaps(range))
-        free.push_back({std::max(allowed.first, range.first), std::min(allowed.last, range.last)});
+        free_.push_back({std::max(allowed.first, range.first), std::min(allowed.last, range.last)});
   }
-  usable_ = std::move(usable);
-  free_ = std::move(free);
 }
 
 std::optional<IovaRange> IoPagetable::area(std::uint64_t nth) const {

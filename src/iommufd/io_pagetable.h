@@ -149,11 +149,12 @@ class IoPagetable {
   Result<> for_each_part(IovaRange range, Visitor&& visit) const;
   Result<> check_alignment(std::uint64_t alignment) const;
   std::uint64_t needed_alignment() const;
+  void make_room(std::size_t reserved, std::size_t allowed);
   void refresh_ranges();
 
   RangeTree tree_;
   NodePool<Area> areas_;
-  std::vector<Reserved> reserved_;                                                     // may overlap
+  std::vector<Reserved> reserved_;                                                     // by first IOVA; may overlap
   std::vector<IovaRange> allowed_;                                                     // empty: everything
   std::vector<IovaRange> usable_{{Iova{0}, Iova{~std::uint64_t{0}}}}, free_{usable_};  // not reserved; and allowed
   std::vector<Domain*> domains_;

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Commands on address spaces: IOAS_*, VFIO_IOAS.
 //
-// An answer that cannot be written back (EFAULT) undoes what made an object, as in Linux; a mapping stays.
+// An answer that cannot be written back (EFAULT) undoes what made an object, as in Linux; whether that of MAP, COPY and
+// UNMAP can be written is proven first.
 #include <algorithm>
 #include <set>
 
@@ -91,6 +92,7 @@ Result<> Context::ioas_map(Call& call) {
   auto request = call.request<abi::IoasMap>();
   if (request.reserved != 0) return fail(EOPNOTSUPP, "a reserved field is set");
   const Prot prot = TRY(check_map(request.flags, {request.iova, request.length}));
+  TRY(call.prove_response());
   call.program().will_pin(request.user_va, request.length);
   {
     const MutexLock lock(mutex_);
@@ -125,6 +127,7 @@ Result<> Context::ioas_map_file(Call& call) {
   }
   if (request.length == 0) return fail(EINVAL, "the length is 0");
   if (request.start + (request.length - 1) < request.start) return fail(EOVERFLOW, "the part of the file wraps");
+  TRY(call.prove_response());
   const PagesRef pages = TRY(pages_of_file(call.program(), {request.fd, request.start, request.length, prot.write}));
   {
     const MutexLock lock(mutex_);
@@ -140,6 +143,7 @@ Result<> Context::ioas_map_file(Call& call) {
 Result<> Context::ioas_copy(Call& call) {
   auto request = call.request<abi::IoasCopy>();
   const Prot prot = TRY(check_map(request.flags, {request.length, request.src_iova, request.dst_iova}));
+  TRY(call.prove_response());
   {
     const MutexLock lock(mutex_);
     auto* const from = objects_.find<Ioas>(request.src_ioas_id);
@@ -185,6 +189,7 @@ Result<> Context::ioas_unmap(Call& call) {
     if (request.iova == kMost || request.length == kMost) return fail(EOVERFLOW, "an address or length is too large");
     unmapping = TRY(IoPagetable::Unmapping::of(request.iova, request.length));
   }
+  TRY(call.prove_response());
   TRY(unmap(request.ioas_id, unmapping));
   request.length = unmapping.bytes;
   if (!all && request.length == 0) return fail(ENOENT, "nothing is mapped there");

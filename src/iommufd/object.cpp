@@ -8,8 +8,8 @@
 namespace softiommu::iommufd {
 
 Result<> ObjectTable::insert(std::unique_ptr<Object> object) {
+  TRY(fault::pass("iommufd.object"));
   return without_throwing([&]() -> Result<> {
-    TRY(fault::pass("iommufd.object"));
     while (first_free_ < slots_.size() && !slots_[first_free_].free()) ++first_free_;
     if (first_free_ >= slots_.size()) slots_.resize(first_free_ + 1);
     object->id_ = first_free_;

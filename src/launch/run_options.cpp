@@ -31,7 +31,8 @@ struct Text {
   std::string_view key;
   std::string RunOptions::* value;
 };
-constexpr Text kTexts[] = {{"machine_name", &RunOptions::machine_name}, {"memlock", &RunOptions::memlock}};
+constexpr Text kTexts[] = {
+    {"machine_name", &RunOptions::machine_name}, {"memlock", &RunOptions::memlock}, {"fail", &RunOptions::fail}};
 
 }  // namespace
 

@@ -17,12 +17,16 @@ namespace softiommu::launch {
 struct RunOptions {
   std::string machine_name;  // of the file, for messages
   std::string memlock = "unlimited";
+  std::string fail;  // rules of --fail (base/fault.h), each ended by ';'
   bool allow_unsafe_interrupts = false;
   bool paranoid = false;
   bool linux_rules = false;
   bool explain = false;
   bool trace = false;
   bool selftest = false;  // the mock IOMMU and IOMMU_TEST_CMD, for the kernel's own tests
+
+  // Does the program see the kernel's files for fault injection?
+  bool fault_injection() const { return !fail.empty() || selftest; }
 
   Result<> save(const std::string& run_dir) const;
   static Result<RunOptions> load(const std::string& run_dir);

@@ -15,8 +15,13 @@
 namespace softiommu {
 namespace {
 
-// Where BARs live: 32-bit ones (and small 64-bit ones, as firmware does it) in the first GiB, where memory never is.
+// Where BARs live: 32-bit ones (and small 64-bit ones, as firmware does it) in the first GiB, where the program's memory
+// never is, behind the tables that a small machine has there.
 constexpr std::uint64_t kLowFirst = 0x1000'0000, kLowEnd = kGiB;
+std::uint64_t low_first(const MemorySpec& memory) {
+  const std::uint64_t tables_end = memory.arena_first() + memory.table_arena;
+  return memory.arena_first() < kLowEnd ? std::max(kLowFirst, tables_end) : kLowFirst;
+}
 constexpr std::uint64_t kPortFirst = 0x1000, kPortEnd = 0x1'0000;
 
 // One range of addresses, handed out from its start, each piece aligned to its own size.
@@ -36,8 +41,10 @@ class Window {
 
 class BarAddresses {
  public:
-  BarAddresses(std::uint64_t memory_top, MmioMap& map)
-      : high_(align_down(memory_top + kGiB - 1, kGiB), std::uint64_t{1} << 52), map_(map) {}
+  BarAddresses(const MemorySpec& memory, MmioMap& map)
+      : low_(low_first(memory), kLowEnd),
+        high_(align_down(memory.top + kGiB - 1, kGiB), std::uint64_t{1} << 52),
+        map_(map) {}
 
   Result<> assign(PciFunction& function) {
     for (unsigned bar = 0; bar < PciFunction::kBars; ++bar) {
@@ -61,7 +68,7 @@ class BarAddresses {
     return *at;
   }
 
-  Window low_{kLowFirst, kLowEnd}, ports_{kPortFirst, kPortEnd}, high_;
+  Window low_, ports_{kPortFirst, kPortEnd}, high_;
   MmioMap& map_;
 };
 
@@ -112,7 +119,7 @@ Result<> Machine::Impl::create_units(const MachineOptions& options) {
 }
 
 Result<> Machine::Impl::create_functions(const MachineOptions& options) {
-  BarAddresses addresses(memory->top(), registers);
+  BarAddresses addresses(spec.memory, registers);
   functions.reserve(spec.functions.size());
   const Bdf* previous = nullptr;
   for (const FunctionSpec& wanted : spec.functions) {

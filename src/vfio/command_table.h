@@ -12,6 +12,7 @@
 #include <string_view>
 #include <type_traits>
 
+#include "base/fault.h"
 #include "base/program.h"
 #include "base/result.h"
 #include "base/trace.h"
@@ -54,16 +55,27 @@ class Call {
     TRY(program_.copy_in(&value, argument_ + offset, sizeof value));
     return value;
   }
+  // For what cannot be taken back: proves, before it is done, that the answer can be written, by writing the request
+  // over itself; an answer that is no different is not written again. EFAULT.
+  Result<> prove_answer(std::size_t bytes) {
+    TRY(program_.copy_out(argument_, head_.data(), bytes));
+    proven_ = true;
+    return {};
+  }
   // The first `bytes` of `value` over the program's structure.
   template <typename T>
   Result<> answer(const T& value, std::size_t bytes = sizeof(T)) const {
     static_assert(std::is_trivially_copyable_v<T>);
+    if (!proven_) return program_.copy_out(argument_, &value, bytes);
+    if (std::memcmp(&value, head_.data(), bytes) == 0) return {};
+    const fault::Paused proven;
     return program_.copy_out(argument_, &value, bytes);
   }
 
  private:
   Program& program_;
   std::uint64_t argument_;
+  bool proven_ = false;
   std::array<std::byte, kMost> head_{};
 };
 
@@ -102,7 +114,8 @@ class CommandTable {
                 std::uint64_t argument) const {
     const Command<Object>* const command = find(number);
     if (command == nullptr) return -ENOTTY;
-    if (trace::on()) return traced(*command, object, program, track, argument);
+    if (trace::on() || fault::armed()) [[unlikely]]
+      return observed(*command, object, program, track, argument);
     return serve(*command, object, program, argument);
   }
 
@@ -119,10 +132,13 @@ class CommandTable {
       return -ENOMEM;
     }
   }
-  static long traced(const Command<Object>& command, Object& object, Program& program, std::string_view track,
-                     std::uint64_t argument) {
+  // With what is told of a call, and what may make it fail.
+  static long observed(const Command<Object>& command, Object& object, Program& program, std::string_view track,
+                       std::uint64_t argument) {
+    const fault::Call fallible;
     const std::uint64_t begin = trace::now_ns();
     const long answer = serve(command, object, program, argument);
+    if (!trace::on()) return answer;
     trace::span(track, command.name, begin, {{"argument", argument}, {"result", static_cast<std::uint64_t>(answer)}});
     return answer;
   }

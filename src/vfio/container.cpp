@@ -5,6 +5,7 @@
 #include <limits>
 #include <utility>
 
+#include "base/fault.h"
 #include "base/log.h"
 #include "vfio/cap_chain.h"
 #include "vfio/dirty_bitmap.h"
@@ -28,6 +29,13 @@ constexpr CommandTable kCommands(kRows);
 bool is_base_command(unsigned command) { return command <= abi::kSetIommu && command >= abi::kGetApiVersion; }
 
 constexpr const char* kNoIommu = "the container has no IOMMU yet (SET_IOMMU)";
+
+// Of memory that is unmapped already: check_user_bitmap() has proved that all of it can be written.
+Result<> write_bitmap(Program& program, std::uint64_t data, std::span<const DirtyPagesRun> dirty) {
+  const fault::Paused proven;
+  for (const DirtyPagesRun& run : dirty) TRY(write_dirty(program, data, run));
+  return {};
+}
 
 }  // namespace
 
@@ -152,12 +160,13 @@ Result<long> Container::unmap_dma(Call& call) {
     bitmap = TRY(call.fetch_at<abi::Bitmap>(sizeof(request)));
     TRY(check_user_bitmap(call.program(), bitmap, request.size));
   }
+  TRY(call.prove_answer(sizeof request));
   {
     const MutexLock lock(mutex_);
     if (iommu_ == nullptr) return fail(EINVAL, kNoIommu);
     request.size = TRY(iommu_->unmap(request, with_bitmap ? &bitmap : nullptr, with_bitmap ? &dirty : nullptr));
   }
-  for (const DirtyPagesRun& run : dirty) TRY(write_dirty(call.program(), bitmap.data, run));
+  if (with_bitmap) TRY(write_bitmap(call.program(), bitmap.data, dirty));
   TRY(call.answer(request));
   return 0;
 }

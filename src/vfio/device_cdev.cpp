@@ -99,11 +99,9 @@ Result<long> DeviceCdevFile::attach(Call& call) {
   if ((request.flags & ~abi::kAttachPasid) != 0) return fail(EINVAL, "unknown flags");
   Pasid pasid = 0;
   if ((request.flags & abi::kAttachPasid) != 0) pasid = TRY(pasid_of<abi::AttachIommufdPt>(call, request.argsz));
+  TRY(call.prove_answer(abi::kAttachIommufdPtMinimum));  // what it was attached to before could not be had back
   request.pt_id = TRY(binding_->attach(request.pt_id, pasid));
-  if (const auto answered = call.answer(request, abi::kAttachIommufdPtMinimum); !answered) {
-    binding_->detach(pasid);
-    return std::unexpected(answered.error());
-  }
+  TRY(call.answer(request, abi::kAttachIommufdPtMinimum));
   return 0;
 }
 

@@ -8,6 +8,7 @@
 #include <array>
 #include <utility>
 
+#include "base/fault.h"
 #include "vfio/bus_reset.h"
 #include "vfio/cap_chain.h"
 
@@ -138,16 +139,21 @@ Result<std::uint64_t> DeviceFile::access(std::uint64_t user, std::uint64_t bytes
   return write ? device_.write_config(program_, user, at, bytes) : device_.read_config(program_, user, at, bytes);
 }
 
-ssize_t DeviceFile::pread(std::uint64_t user, std::size_t bytes, off_t offset) {
+ssize_t DeviceFile::transfer(std::uint64_t user, std::size_t bytes, off_t offset, bool write) {
   if (offset < 0) return -EINVAL;
-  const auto done = access(user, bytes, static_cast<std::uint64_t>(offset), false);
+  const auto done = without_throwing([&] {
+    const fault::Call fallible;
+    return access(user, bytes, static_cast<std::uint64_t>(offset), write);
+  });
   return done ? static_cast<ssize_t>(*done) : -done.error().code;
 }
 
+ssize_t DeviceFile::pread(std::uint64_t user, std::size_t bytes, off_t offset) {
+  return transfer(user, bytes, offset, false);
+}
+
 ssize_t DeviceFile::pwrite(std::uint64_t user, std::size_t bytes, off_t offset) {
-  if (offset < 0) return -EINVAL;
-  const auto done = access(user, bytes, static_cast<std::uint64_t>(offset), true);
-  return done ? static_cast<ssize_t>(*done) : -done.error().code;
+  return transfer(user, bytes, offset, true);
 }
 
 int DeviceFile::mmap(std::uint64_t offset, std::uint64_t bytes, int /*prot*/, int flags, MmapPlan& out) {

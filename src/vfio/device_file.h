@@ -45,6 +45,7 @@ class DeviceFile : public File {
   // The context that a device file is bound to; nullptr for a device of a group: group descriptors prove ownership.
   virtual iommufd::Context* context() const { return nullptr; }
   bool can_map(unsigned bar) const;
+  ssize_t transfer(std::uint64_t user, std::size_t bytes, off_t offset, bool write);
   Result<std::uint64_t> access(std::uint64_t user, std::uint64_t bytes, std::uint64_t offset, bool write);
   Result<std::uint64_t> access_bar(unsigned bar, std::uint64_t user, std::uint64_t bytes, std::uint64_t offset,
                                    bool write);

@@ -228,20 +228,7 @@ Result<> Interrupts::set_messages(Program& program, const abi::IrqSet& request, 
     return {};
   }
   if (mode_ != wanted && mode_ != Mode::none) return fail(EINVAL, "another kind of interrupt is in use");
-  if (is(request, abi::kIrqSetDataEventfd)) {
-    std::vector<std::int32_t> descriptors(request.count);
-    if (request.count != 0) std::memcpy(descriptors.data(), data.data(), request.count * sizeof(std::int32_t));
-    if (mode_ == wanted) return set_vectors(program, request.start, descriptors);
-    const std::size_t vectors = std::size_t{request.start} + request.count;
-    if (vectors == 0) return fail(ERANGE, "no vector to enable");
-    // MSI-X vectors can be added later, MSI has as many as it was enabled with.
-    vectors_.resize(wanted == Mode::msix ? function_.msix_vectors() : vectors);
-    mode_ = wanted;
-    enable_messages_locked();
-    auto set = set_vectors(program, request.start, descriptors);
-    if (!set) disable_locked();
-    return set;
-  }
+  if (is(request, abi::kIrqSetDataEventfd)) return set_vectors(program, wanted, request, data);
   if (mode_ != wanted) return fail(EINVAL, "these interrupts are not in use");
   for (std::uint32_t i = 0; i < request.count; ++i) {
     const std::size_t vector = std::size_t{request.start} + i;
@@ -250,27 +237,29 @@ Result<> Interrupts::set_messages(Program& program, const abi::IrqSet& request, 
   return {};
 }
 
-// On failure those set by this call are off again; what they were before is gone, as on Linux.
-Result<> Interrupts::set_vectors(Program& program, std::uint32_t start, std::span<const std::int32_t> descriptors) {
-  for (std::size_t i = 0; i < descriptors.size(); ++i) {
-    const std::size_t vector = start + i;
-    Result<EventFd> event{EventFd{}};
-    if (vector >= vectors_.size()) {
-      event = fail(EINVAL, "MSI was enabled with fewer vectors");
-    } else {
-      program_vector(static_cast<unsigned>(vector), false);
-      vectors_[vector].reset();
-      if (descriptors[i] >= 0) event = EventFd::take(program, descriptors[i]);
-    }
-    if (!event) {
-      for (std::size_t back = start; back < vector; ++back) {
-        program_vector(static_cast<unsigned>(back), false);
-        vectors_[back].reset();
-      }
-      return std::unexpected(event.error());
-    }
-    vectors_[vector] = std::move(*event);
-    if (vectors_[vector]) program_vector(static_cast<unsigned>(vector), true);
+// All eventfds are taken before any is put to use: on failure every vector is what it was.
+Result<> Interrupts::set_vectors(Program& program, Mode wanted, const abi::IrqSet& request,
+                                 std::span<const std::byte> data) {
+  const std::size_t end = std::size_t{request.start} + request.count;
+  if (end == 0 && mode_ == Mode::none) return fail(ERANGE, "no vector to enable");
+  std::vector<EventFd> events(request.count);
+  for (std::size_t i = 0; i < events.size(); ++i) {
+    const std::int32_t descriptor = descriptor_of(data.subspan(i * sizeof descriptor));
+    if (mode_ == wanted && request.start + i >= vectors_.size())
+      return fail(EINVAL, "MSI was enabled with fewer vectors");
+    if (descriptor >= 0) events[i] = TRY(EventFd::take(program, descriptor));
+  }
+  if (mode_ == Mode::none) {
+    // MSI-X vectors can be added later, MSI has as many as it was enabled with.
+    vectors_.resize(wanted == Mode::msix ? function_.msix_vectors() : end);
+    mode_ = wanted;
+    enable_messages_locked();
+  }
+  for (std::size_t i = 0; i < events.size(); ++i) {
+    const auto vector = static_cast<unsigned>(request.start + i);
+    program_vector(vector, false);
+    vectors_[vector] = std::move(events[i]);
+    if (vectors_[vector]) program_vector(vector, true);
   }
   return {};
 }

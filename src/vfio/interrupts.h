@@ -55,7 +55,7 @@ class Interrupts final : public IrqSink, private Steppable {
   Result<> trigger_intx(Program& program, const abi::IrqSet& request, std::span<const std::byte> data) REQUIRES(mutex_);
   Result<> unmask_intx(Program& program, const abi::IrqSet& request, std::span<const std::byte> data) REQUIRES(mutex_);
   Result<> set_messages(Program& program, const abi::IrqSet& request, std::span<const std::byte> data);
-  Result<> set_vectors(Program& program, std::uint32_t start, std::span<const std::int32_t> descriptors)
+  Result<> set_vectors(Program& program, Mode wanted, const abi::IrqSet& request, std::span<const std::byte> data)
       REQUIRES(mutex_);
   Result<> set_single(Program& program, EventFd& event, const abi::IrqSet& request, std::span<const std::byte> data)
       REQUIRES(mutex_);

@@ -113,6 +113,7 @@ Result<long> IommufdFile::unmap_dma(Call& call) {
     TRY(ioas.table().cut_behind(request.iova + request.size - 1));
     return request.iova != 0 ? ioas.table().cut_behind(request.iova - 1) : Result<>{};
   };
+  TRY(call.prove_answer(sizeof request));
   TRY(context_->with_compat_ioas(cut));
   // The answer is written back also when it failed.
   const auto unmap = [&]() -> Result<> {

@@ -30,7 +30,9 @@ Result<> PciDevice::open() {
   system_.machine().executor().start();
   const MutexLock lock(mutex_);
   if (open_count_ == 0) {
+    std::vector<std::uint32_t> room;  // so that a reset needs no memory
     auto opened = without_throwing([&]() -> Result<> {
+      room.reserve(config_.bytes() / 4);
       // As pci_enable_device and a function reset leave it: memory decodes, DMA is off.
       function_.reset();
       const std::uint32_t command = function_.config_read(pci::kCommand.offset, pci::kCommand.bytes);
@@ -39,7 +41,11 @@ Result<> PciDevice::open() {
       interrupts_.open();
       return {};
     });
-    if (!opened) return opened;
+    if (!opened) {
+      switch_off_locked();
+      return opened;
+    }
+    saved_ = std::move(room);
   }
   ++open_count_;
   return {};
@@ -49,11 +55,15 @@ void PciDevice::close() {
   {
     const MutexLock lock(mutex_);
     if (--open_count_ != 0) return;
-    interrupts_.close();
-    function_.config_write(pci::kCommand.offset, pci::kCommand.bytes, 0);  // no DMA, no decoding
-    function_.reset();
+    switch_off_locked();
   }
   exports_.forget();
+}
+
+void PciDevice::switch_off_locked() {
+  interrupts_.close();
+  function_.config_write(pci::kCommand.offset, pci::kCommand.bytes, 0);  // no DMA, no decoding
+  function_.reset();
 }
 
 Result<std::shared_ptr<iommufd::DmaBufFile>> PciDevice::export_bar(unsigned bar, std::span<const abi::DmaRange> parts) {
@@ -160,14 +170,9 @@ void PciDevice::reset_locked() {
     function_.reset();
     return;
   }
-  std::vector<std::uint32_t> saved;
-  try {
-    saved = config_.save();
-  } catch (const std::bad_alloc&) {
-    return;  // a reset that cannot be undone is not done
-  }
+  config_.save(saved_);
   function_.reset();
-  config_.restore(saved);
+  config_.restore(saved_);
   interrupts_.reprogram();
 }
 

@@ -56,6 +56,7 @@ class PciDevice final : private VirtualConfig::Effects {
 
  private:
   void reset_locked() REQUIRES(mutex_);
+  void switch_off_locked() REQUIRES(mutex_);
   void update_exports(bool was_reset);
   bool write_words(std::uint64_t offset, std::span<const std::byte> words);
   void intx_disabled(bool disabled) override { interrupts_.disable_intx(disabled); }
@@ -70,7 +71,8 @@ class PciDevice final : private VirtualConfig::Effects {
   Mutex mutex_;
   VirtualConfig config_;  // guarded by mutex_ but for memory_enabled()
   unsigned open_count_ GUARDED_BY(mutex_) = 0;
-  bool was_reset_ GUARDED_BY(mutex_) = false;  // by a write to configuration space
+  std::vector<std::uint32_t> saved_ GUARDED_BY(mutex_);  // for resets
+  bool was_reset_ GUARDED_BY(mutex_) = false;            // by a write to configuration space
   BarExports exports_;
   Mutex binding_mutex_;  // taken before the context's lock
   std::weak_ptr<iommufd::Binding> binding_ GUARDED_BY(binding_mutex_);

@@ -3,6 +3,7 @@
 
 #include <sys/sysmacros.h>
 
+#include "base/fault.h"
 #include "vfio/container.h"
 #include "vfio/device_cdev.h"
 #include "vfio/group.h"
@@ -18,8 +19,7 @@ constexpr unsigned kMiscMajor = 10, kContainerMinor = 196, kGroupMajor = 511, kD
 }  // namespace
 
 struct Vfio::Impl {
-  Impl(System& the_system, const VfioOptions& the_options)
-      : system(the_system), options(the_options) {
+  Impl(System& the_system, const VfioOptions& the_options) : system(the_system), options(the_options) {
     // Devices whose DMA does not snoop the caches cannot be given to programs.
     if (!system.machine().spec().cache_coherent) return;
     for (const auto& group : system.groups())
@@ -53,6 +53,7 @@ Vfio::~Vfio() = default;
 
 Result<std::shared_ptr<File>> Vfio::open_container(Program& program) {
   return without_throwing([&]() -> Result<std::shared_ptr<File>> {
+    const fault::Call fallible;
     auto container = std::make_shared<vfio::Container>(impl_->system, program.shared(), impl_->options);
     return std::make_shared<vfio::ContainerFile>(std::move(container), program);
   });
@@ -60,6 +61,7 @@ Result<std::shared_ptr<File>> Vfio::open_container(Program& program) {
 
 Result<std::shared_ptr<File>> Vfio::open_group(Program& program, unsigned group) {
   return without_throwing([&]() -> Result<std::shared_ptr<File>> {
+    const fault::Call fallible;
     for (const auto& own : impl_->groups) {
       if (own->group().id() != group) continue;
       TRY(own->open());
@@ -76,6 +78,7 @@ Result<std::shared_ptr<File>> Vfio::open_group(Program& program, unsigned group)
 
 Result<std::shared_ptr<File>> Vfio::open_device(Program& program, unsigned number) {
   return without_throwing([&]() -> Result<std::shared_ptr<File>> {
+    const fault::Call fallible;
     const auto place = impl_->find(number);
     if (!place) return fail(ENODEV, "no such device");
     return std::make_shared<vfio::DeviceCdevFile>(place->group, place->device, program, number);
@@ -84,6 +87,7 @@ Result<std::shared_ptr<File>> Vfio::open_device(Program& program, unsigned numbe
 
 Result<std::shared_ptr<File>> Vfio::open_iommufd(Program& program) {
   return without_throwing([&]() -> Result<std::shared_ptr<File>> {
+    const fault::Call fallible;
     auto context = std::make_shared<iommufd::Context>(impl_->system, impl_->user, impl_->iommufd_options);
     return std::make_shared<vfio::IommufdFile>(std::move(context), program);
   });

@@ -18,10 +18,10 @@
 #include <optional>
 
 #include "base/file.h"
+#include "base/memlock.h"
 #include "base/program.h"
 #include "base/result.h"
 #include "core/system.h"
-#include "base/memlock.h"
 
 namespace softiommu {
 

@@ -257,11 +257,9 @@ void VirtualConfig::refresh_memory_enabled() {
   memory_enabled_.store(enabled, std::memory_order_release);
 }
 
-std::vector<std::uint32_t> VirtualConfig::save() const {
-  std::vector<std::uint32_t> words;
-  words.reserve(bytes() / 4);
+void VirtualConfig::save(std::vector<std::uint32_t>& words) const {
+  words.clear();
   for (unsigned at = 0; at < bytes(); at += 4) words.push_back(function_.config_read(at, 4));
-  return words;
 }
 
 void VirtualConfig::restore(const std::vector<std::uint32_t>& saved) {

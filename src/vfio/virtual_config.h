@@ -46,7 +46,8 @@ class VirtualConfig {
   void set_msi_vectors_log2(unsigned log2) { msi_vectors_log2_ = log2; }
 
   // What a reset undoes and the kernel brings back: header, BARs, capabilities.
-  std::vector<std::uint32_t> save() const;
+  // Words of it all; allocates nothing if there is room for bytes() / 4.
+  void save(std::vector<std::uint32_t>& words) const;
   void restore(const std::vector<std::uint32_t>& saved);
 
  private:

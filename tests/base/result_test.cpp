@@ -4,7 +4,6 @@
 #include <gtest/gtest.h>
 
 #include "base/attach_error.h"
-#include "base/fault.h"
 
 namespace softiommu {
 namespace {
@@ -38,34 +37,6 @@ TEST(AttachError, DriverSaysKeepsTheReason) {
   const AttachResult<> answer = driver_says(AttachFailure::incompatible, {"address width", 48, 39});
   EXPECT_EQ(answer.error().code, EINVAL);
   EXPECT_EQ(answer.error().reason, (Reason{"address width", 48, 39}));
-}
-
-TEST(FaultPoints, TheNthPassFailsOnce) {
-  fault::fail_nth(2);
-  EXPECT_TRUE(fault::pass("first"));
-  EXPECT_FALSE(fault::struck());
-  EXPECT_EQ(fault::pass("second").error().code, ENOMEM);
-  EXPECT_TRUE(fault::struck());
-  EXPECT_TRUE(fault::pass("third"));
-  EXPECT_EQ(fault::seen(), (std::vector<std::string>{"first", "second", "third"}));
-  fault::disarm();
-}
-
-TEST(FaultPoints, ANamedPointFailsEachTime) {
-  fault::fail_point("here");
-  EXPECT_FALSE(fault::pass("here"));
-  EXPECT_FALSE(fault::pass("here"));
-  EXPECT_TRUE(fault::pass("there"));
-  fault::disarm();
-  EXPECT_TRUE(fault::pass("here"));
-}
-
-TEST(FaultPoints, ANamedPointFailsOnlyInItsNthPassWhenAsked) {
-  fault::fail_point("here", 2);
-  EXPECT_TRUE(fault::pass("here"));
-  EXPECT_FALSE(fault::pass("here"));
-  EXPECT_TRUE(fault::pass("here"));
-  fault::disarm();
 }
 
 }  // namespace

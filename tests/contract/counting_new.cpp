@@ -4,6 +4,8 @@
 #include <cstdlib>
 #include <new>
 
+#include "base/fault.h"
+
 namespace softiommu::testing {
 
 namespace {
@@ -27,6 +29,7 @@ void* allocate(std::size_t bytes) {
     struck = true;
     throw std::bad_alloc();
   }
+  if (fault::heap_strikes()) throw std::bad_alloc();
   void* memory = std::malloc(bytes != 0 ? bytes : 1);
   if (memory == nullptr) throw std::bad_alloc();
   ++live;

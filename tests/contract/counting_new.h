@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// This test program's operator new: counts what lives, and fails the nth allocation of a thread on request.
+// This test program's operator new: counts what lives, and fails the nth allocation of a thread on request. Within a
+// call it is the fault point "heap.new" besides.
 #pragma once
 
 #include <cstdint>

@@ -187,12 +187,10 @@ UnitModel deaf_model() {
 }  // namespace
 
 std::span<const UnitModel> deaf_unit_models() {
-  static const UnitModel models[] = {deaf_model<DeafVtd, intel_vtd_unit_model>(),
-                                     deaf_model<DeafSmmu, arm_smmu_v3_unit_model>(),
-                                     deaf_model<DeafAmd, amd_iommu_unit_model>(),
-                                     deaf_model<DeafOldSmmu, arm_smmu_unit_model>(),
-                                     deaf_model<DeafRockchip, rockchip_unit_model>(),
-                                     deaf_model<DeafOmap, omap_mmu_unit_model>()};
+  static const UnitModel models[] = {
+      deaf_model<DeafVtd, intel_vtd_unit_model>(),     deaf_model<DeafSmmu, arm_smmu_v3_unit_model>(),
+      deaf_model<DeafAmd, amd_iommu_unit_model>(),     deaf_model<DeafOldSmmu, arm_smmu_unit_model>(),
+      deaf_model<DeafRockchip, rockchip_unit_model>(), deaf_model<DeafOmap, omap_mmu_unit_model>()};
   return models;
 }
 

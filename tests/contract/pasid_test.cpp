@@ -7,7 +7,7 @@
 namespace softiommu::testing {
 namespace {
 
-constexpr StreamId kFirst = 0x18, kSecond = 0x19, kThird = 0x1a;  // 03.0, 03.1, 03.2
+constexpr StreamId kFirst = 0x18, kSecond = 0x19;  // 03.0, 03.1
 constexpr Pasid kPasid = 100;
 
 // The first two of the trio have PASIDs.

@@ -21,7 +21,7 @@ class ArmSmmuDriver : public softiommu::testing::DriverRig {
   ArmSmmuDriver() : DriverRig("arm-smmu") {}
 
   // A computer whose memory short descriptors can reach.
-  static std::string small_memory() { return "[memory]\ntop = \"4G\"\ntable_arena = \"1G\"\n"; }
+  static std::string small_memory() { return "[memory]\ntop = \"4G\"\ntable_arena = \"256M\"\n"; }
   std::uint32_t peek(const std::string& unit, std::uint64_t offset) { return machine_->unit(unit)->read32(offset); }
   void poke(const std::string& unit, std::uint64_t offset, std::uint32_t value) {
     machine_->unit(unit)->write32(offset, value);

@@ -55,6 +55,10 @@ for machine in "$machines"/*.toml; do
   expect 0 "$machine" "$softiommu" show --machine "$machine"
 done
 
+expect 2 "a rule of fault injection that is none" "$softiommu" run --fail sometimes -- true
+says "--fail sometimes: a rule is"
+expect 2 "a probability that is none" "$softiommu" run --fail point=a,probability=2 -- true
+
 expect 0 "the view" "$softiommu" run -- sh -c 'cat /sys/bus/pci/devices/0000:00:04.0/vendor; ls /dev/vfio'
 says "0x8086"
 expect 0 "groups name their devices" "$softiommu" run -- sh -c 'test -L /sys/kernel/iommu_groups/0/devices/0000:00:04.0'

@@ -2,7 +2,6 @@
 // The SMMUv1/v2 model: registers, stream mapping, each kind of context and table, faults, TLB maintenance.
 #include "machine/arm_smmu_fixture.h"
 
-
 namespace softiommu::test {
 namespace {
 

@@ -339,5 +339,18 @@ TEST_F(DirtyTrackingTest, APageTableThatWasNotMadeForItDoesNotTrack) {
   EXPECT_EQ(info.data_type, 2U);
 }
 
+TEST_F(DeviceFileTest, AnAttachWhoseAnswerCannotBeWrittenLeavesTheDeviceWhereItWas) {
+  const std::uint32_t first = alloc_ioas(), second = alloc_ioas();
+  Pages memory(2);
+  *memory.at() = 'x';
+  ASSERT_EQ(map_fixed(first, 0x10000, memory.address(), kPageSize), 0);
+  const int device = attached_device(first);
+  const abi::AttachIommufdPt request{sizeof request, 0, second, 0};
+  std::memcpy(memory.at(kPageSize), &request, sizeof request);
+  ASSERT_EQ(mprotect(memory.at(kPageSize), kPageSize, PROT_READ), 0);
+  EXPECT_EQ(call(device, abi::kDeviceAttachIommufdPt, memory.address() + kPageSize), -EFAULT);
+  EXPECT_EQ(dma_read(0x10000), 'x');
+}
+
 }  // namespace
 }  // namespace softiommu::test

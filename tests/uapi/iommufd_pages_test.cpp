@@ -97,7 +97,8 @@ TEST_F(PagesTest, AFailureLeavesNothing) {
   EXPECT_EQ(pages->hold(0, 8 * kPage).error().code, ENOMEM) << "the second part is over the limit";
   EXPECT_EQ(pinned(), 1U);
   EXPECT_EQ(program_->locked().pages(), 1U);
-  EXPECT_EQ(pages->hold(3 * kPage, 8 * kPage).error().code, EFAULT) << "behind the memory's end";
+  ASSERT_EQ(mprotect(host_.at(7 * kPage), kPage, PROT_NONE), 0);
+  EXPECT_EQ(pages->hold(5 * kPage, 3 * kPage).error().code, EFAULT) << "the last page cannot be pinned";
   pages->let_go(3 * kPage, kPage);
   EXPECT_EQ(pinned(), 0U);
 }

@@ -18,10 +18,9 @@ class IommufdTest : public VfioTest {
     VfioTest::SetUp();
     iommufd_ = open_iommufd();
   }
-  int open_iommufd() { return *program_.install(*vfio_->open_iommufd(program_), 0); }
+  int open_iommufd() { return installed(vfio_->open_iommufd(program_)); }
   int open_cdev(const std::string& name = kName) {
-    const auto file = vfio_->open_device(program_, Vfio::device_number(*system_, *system_->device(name)));
-    return file ? *program_.install(*file, 0) : -file.error().code;
+    return installed(vfio_->open_device(program_, Vfio::device_number(*system_, *system_->device(name))));
   }
 
   template <class T>

@@ -208,5 +208,21 @@ TEST_F(IrqTest, ErrorsAndRequestsHaveOneEventEach) {
   }
 }
 
+TEST_F(IrqTest, ADescriptorThatIsNoneLeavesEveryVectorAsItWas) {
+  ASSERT_EQ(events(abi::kMsixIrq, 0, {a_.descriptor(), b_.descriptor()}), 0);
+  EXPECT_EQ(events(abi::kMsixIrq, 0, {c_.descriptor(), 9999}), -EBADF);
+  tell(device_, Gadget::send_message, 0);
+  tell(device_, Gadget::send_message, 1);
+  EXPECT_EQ(a_.take(), 1U);
+  EXPECT_EQ(b_.take(), 1U);
+  EXPECT_EQ(c_.take(), 0U);
+}
+
+TEST_F(IrqTest, MessagesThatCannotBeEnabledStayOff) {
+  EXPECT_EQ(events(abi::kMsiIrq, 0, {a_.descriptor(), 9999}), -EBADF);
+  EXPECT_EQ(none(kTrigger, abi::kMsiIrq, 0, 0), -EINVAL) << "not in use";
+  EXPECT_EQ(events(abi::kMsixIrq, 0, {a_.descriptor()}), 0) << "another kind may be";
+}
+
 }  // namespace
 }  // namespace softiommu::test

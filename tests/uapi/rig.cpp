@@ -7,6 +7,7 @@
 
 #include <fstream>
 
+#include "base/fault.h"
 #include "base/guarded_copy.h"
 #include "drivers/registry.h"
 
@@ -29,6 +30,7 @@ int rights_at(std::uint64_t address, std::uint64_t& end) {
 }
 
 bool accessible(std::uint64_t user, std::uint64_t bytes, int rights) {
+  const fault::Paused rig;  // its allocations are not the call's
   const std::uint64_t last = user + bytes;
   for (std::uint64_t at = user; at < last;) {
     std::uint64_t end = 0;
@@ -106,24 +108,29 @@ DeviceModel gadget_model() {
 FakeProgram::~FakeProgram() = default;
 
 Result<> FakeProgram::copy_in(void* to, std::uint64_t user, std::size_t bytes) {
+  TRY(fault::pass("program.copy_in", EFAULT));
   if (!accessible(user, bytes, PROT_READ)) return fail(EFAULT, "not mapped");
   guarded_copy(to, reinterpret_cast<const void*>(user), bytes);
   return {};
 }
 
 Result<> FakeProgram::copy_out(std::uint64_t user, const void* from, std::size_t bytes) {
+  TRY(fault::pass("program.copy_out", EFAULT));
   if (!accessible(user, bytes, PROT_WRITE)) return fail(EFAULT, "not mapped");
   guarded_copy(reinterpret_cast<void*>(user), from, bytes);
   return {};
 }
 
 Result<> FakeProgram::check_pinnable(std::uint64_t user, std::uint64_t bytes, bool write) {
+  TRY(fault::pass("program.pin"));
   if (!accessible(user, bytes, write ? PROT_READ | PROT_WRITE : PROT_READ)) return fail(EFAULT, "not mapped");
   return {};
 }
 
 Result<int> FakeProgram::install(std::shared_ptr<File> file, int) {
   if (const int code = std::exchange(install_errno, 0); code != 0) return fail(code, "asked for");
+  TRY(fault::pass("program.descriptor", EMFILE));
+  const fault::Paused rig;
   files_[next_] = std::move(file);
   return next_++;
 }
@@ -136,11 +143,14 @@ Result<std::shared_ptr<File>> FakeProgram::file_of(int descriptor) {
 
 Result<std::unique_ptr<FileMapping>> FakeProgram::map_file(const FilePart& part) {
   if (files_.contains(part.descriptor)) return fail(EINVAL, "not a memory file");
+  TRY(fault::pass("program.file"));
   return FileMapping::create(part);
 }
 
 Result<int> FakeProgram::take_eventfd(int descriptor) {
   if (files_.contains(descriptor)) return fail(EINVAL, "not an eventfd");
+  TRY(fault::pass("program.eventfd", EMFILE));
+  const fault::Paused rig;
   const int copy = dup(descriptor);
   if (copy < 0) return fail(EBADF, "closed");
   char target[64] = {};
@@ -225,14 +235,14 @@ void VfioTest::TearDown() {
   stop();
 }
 
-int VfioTest::open_container() {
-  auto file = vfio_->open_container(program_);
-  return file ? *program_.install(*file, 0) : -file.error().code;
-}
+int VfioTest::open_container() { return installed(vfio_->open_container(program_)); }
 
-int VfioTest::open_group(const std::string& device) {
-  auto file = vfio_->open_group(program_, group_of(device));
-  return file ? *program_.install(*file, 0) : -file.error().code;
+int VfioTest::open_group(const std::string& device) { return installed(vfio_->open_group(program_, group_of(device))); }
+
+int VfioTest::installed(Result<std::shared_ptr<File>> opened) {
+  if (!opened) return -opened.error().code;
+  const auto descriptor = program_.install(*std::move(opened), 0);
+  return descriptor ? *descriptor : -descriptor.error().code;
 }
 
 long VfioTest::set_container(int group, int container) {

@@ -39,6 +39,7 @@ class FakeProgram final : public Program {
   void close(int descriptor) { files_.erase(descriptor); }
   File& operator[](int descriptor) { return *files_.at(descriptor); }
   void close_all();
+  const std::map<int, std::shared_ptr<File>>& files() const { return files_; }
   int install_errno = 0;  // the next install fails with it
 
  private:
@@ -94,6 +95,8 @@ class VfioTest : public ::testing::Test {
   void stop();
 
   unsigned group_of(const std::string& device) { return system_->device(device)->group()->id(); }
+  // The descriptor of what was opened, or a negative errno.
+  int installed(Result<std::shared_ptr<File>> opened);
   int open_container();
   int open_group(const std::string& device);
   // As ioctl(2) answers; the second form passes a structure.

@@ -122,7 +122,7 @@ Result<std::unique_ptr<Domain>> AmdDriver::allocate(std::span<Device* const> dev
   if (request.nest_parent) return fail(EOPNOTSUPP, "there is no nesting");
   if (request.pasid && request.dirty_tracking) return fail(EOPNOTSUPP, "guest tables keep no dirty state");
   if (devices.empty()) return fail(ENODEV, "no device to make a domain for");
-  TRY(fault::pass("amd.allocate_domain"));
+  TRY(fault::pass("amd.domain"));
   constexpr unsigned kMostBits = 64, kMostGuestLevels = 5, kLeastGuestLevels = 4;
   unsigned bits = kMostBits, guest_levels = kMostGuestLevels;
   bool has_host = true, tracks_dirty = true;
@@ -265,14 +265,14 @@ Result<> AmdDriver::program(const Switch& change, const Domain* to, DomainId id)
 }
 
 AttachResult<> AmdDriver::commit(Switch& change) {
-  if (!fault::pass("driver.commit")) return refused();
+  if (!fault::pass("driver.commit", ENODEV)) return refused();
   if (program(change, change.to, static_cast<DomainId>(change.words[kId]))) return {};
   if (!undo(change)) block(*change.device);
   return refused();
 }
 
 bool AmdDriver::undo(Switch& change) {
-  if (!fault::pass("driver.undo")) return false;
+  if (!fault::pass("driver.undo", ENODEV)) return false;
   const HostDomain* const from = host(change.from);
   const auto id = from != nullptr ? from->id_on(device_of(change).unit()) : std::nullopt;
   return program(change, change.from, id.value_or(DomainId{0})).has_value();

@@ -88,7 +88,7 @@ Result<std::unique_ptr<Domain>> ArmSmmuDriver::allocate(std::span<Device* const>
   if (request.dirty_tracking || request.nest_parent || request.pasid)
     return fail(EOPNOTSUPP, "there is no dirty tracking, no nesting and no PASID support");
   if (devices.empty()) return fail(ENODEV, "no device to make a domain for");
-  TRY(fault::pass("arm_smmu.allocate_domain"));
+  TRY(fault::pass("arm_smmu.domain"));
   Unit& first = unit_of(*devices.front());
   TableShape shape = first.features().table;
   bool coherent = true;

@@ -93,7 +93,7 @@ Result<std::unique_ptr<Domain>> ArmSmmuV3Driver::allocate(std::span<Device* cons
                                                           const DomainRequest& request) {
   if (request.nest_parent || request.pasid) return fail(EOPNOTSUPP, "there is no nesting and no PASID support");
   if (devices.empty()) return fail(ENODEV, "no device to make a domain for");
-  TRY(fault::pass("arm_smmu_v3.allocate_domain"));
+  TRY(fault::pass("arm_smmu_v3.domain"));
   Unit& first = unit_of(*devices.front());
   pt::ArmLpaeConfig config{.stage = first.features().stage, .dirty_tracking = request.dirty_tracking};
   bool coherent = true;

@@ -79,7 +79,7 @@ Domain* IntelDriver::static_domain(DomainType type) {
 Result<std::unique_ptr<Domain>> IntelDriver::allocate(std::span<Device* const> devices, const DomainRequest& request) {
   if (request.dirty_tracking || request.nest_parent || request.pasid)
     return fail(EOPNOTSUPP, "legacy mode has no dirty tracking, nesting or PASIDs");
-  TRY(fault::pass("intel.allocate_domain"));
+  TRY(fault::pass("intel.domain"));
   unsigned width = 64, levels = 5;
   std::uint64_t page_sizes = ~std::uint64_t{0};
   bool snoop_control = true;

@@ -41,7 +41,7 @@ class OmapDriver final : public UnitWideDriver<Unit, PagingDomain> {
 Result<std::unique_ptr<Domain>> OmapDriver::allocate(std::span<Device* const> devices, const DomainRequest& request) {
   if (request.dirty_tracking || request.nest_parent || request.pasid)
     return fail(EOPNOTSUPP, "OMAP MMUs have no dirty tracking, nesting or PASIDs");
-  TRY(fault::pass("omap.allocate_domain"));
+  TRY(fault::pass("omap.domain"));
   std::vector<Unit*> units;
   for (const Device* device : devices)
     if (Unit& unit = unit_of(*device); std::ranges::find(units, &unit) == units.end()) units.push_back(&unit);

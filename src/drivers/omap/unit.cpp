@@ -41,7 +41,7 @@ Result<> Unit::reset(unsigned mmu) {
   write(mmu, kSysconfig.offset, kSysconfig["SOFTRESET"].mask());
   unsigned polls = 0;
   while (!kSysstatus["RESETDONE"].is_set(read(mmu, kSysstatus.offset)) && polls < kMostPolls) ++polls;
-  if (!fault::pass("omap.reset") || polls == kMostPolls) return fail(ENODEV, "an MMU does not end its reset");
+  if (!fault::pass("omap.reset", ENODEV) || polls == kMostPolls) return fail(ENODEV, "an MMU does not end its reset");
   return {};
 }
 
@@ -89,7 +89,7 @@ bool Unit::block() {
 }
 
 Result<> Unit::set(unsigned mmu, const Setting& wanted) {
-  if (!fault::pass("omap.control") || !force(mmu, wanted))
+  if (!fault::pass("omap.control", ENODEV) || !force(mmu, wanted))
     return fail(ENODEV, "an MMU does not take its control register");
   return {};
 }

@@ -44,7 +44,7 @@ Result<std::unique_ptr<Domain>> RockchipDriver::allocate(std::span<Device* const
                                                          const DomainRequest& request) {
   if (request.dirty_tracking || request.nest_parent || request.pasid)
     return fail(EOPNOTSUPP, "Rockchip IOMMUs have no dirty tracking, nesting or PASIDs");
-  TRY(fault::pass("rockchip.allocate_domain"));
+  TRY(fault::pass("rockchip.domain"));
   if (devices.empty()) return fail(ENODEV, "no device to make a domain for");
   Unit& unit = unit_of(*devices.front());
   const auto differs = [&](const Device* device) { return unit_of(*device).wide() != unit.wide(); };

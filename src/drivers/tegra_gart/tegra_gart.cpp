@@ -61,7 +61,7 @@ Result<std::unique_ptr<Domain>> TegraGartDriver::allocate(std::span<Device* cons
                                                           const DomainRequest& request) {
   if (request.dirty_tracking || request.nest_parent || request.pasid)
     return fail(EOPNOTSUPP, "the GART has no dirty tracking, nesting or PASIDs");
-  TRY(fault::pass("tegra_gart.allocate_domain"));
+  TRY(fault::pass("tegra_gart.domain"));
   if (devices.empty()) return fail(ENODEV, "no device to make a domain for");
   TableMemory& memory = unit_of(*devices.front()).tables();
   return std::make_unique<PagingDomain>(*this, memory, TRY(PagingDomain::Table::create(memory, {})));

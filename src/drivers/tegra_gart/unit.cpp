@@ -24,7 +24,7 @@ Result<> Unit::start() {
   if (registers().read32(kConfig.offset) == kNobody) return fail(ENODEV, "no GART answers");
   fill(nullptr);
   write(kConfig.offset, kConfig["ENABLE"].mask());
-  if (!fault::pass("tegra_gart.enable") || registers().read32(kConfig.offset) != kConfig["ENABLE"].mask())
+  if (!fault::pass("tegra_gart.enable", ENODEV) || registers().read32(kConfig.offset) != kConfig["ENABLE"].mask())
     return fail(ENODEV, "the GART cannot be turned on");
   write(kIntMask.offset, kIntMask["INVALID_GART_PAGE"].mask());
   return {};
@@ -57,7 +57,7 @@ Result<> Unit::load(const PagingDomain& domain) {
   if (shown_ == &domain) return {};
   const PagingDomain* const before = shown_;
   const std::uint32_t last = fill(&domain);
-  if (!fault::pass("tegra_gart.window") || registers().read32(kEntryData.offset) != last) {
+  if (!fault::pass("tegra_gart.window", ENODEV) || registers().read32(kEntryData.offset) != last) {
     fill(before);
     return fail(ENODEV, "the GART does not keep its entries");
   }
@@ -95,7 +95,7 @@ void Unit::write_entry(Iova iova, std::uint32_t word) {
 Result<> Unit::let_pass(StreamId client, bool pass) {
   const std::uint32_t offset = client < kClientsPerWord ? kClientCtrl.offset : kClientCtrlHigh.offset;
   const std::uint32_t bit = std::uint32_t{1} << client % kClientsPerWord;
-  if (pass && !fault::pass("tegra_gart.client")) return fail(ENODEV, "a client cannot be switched on");
+  if (pass && !fault::pass("tegra_gart.client", ENODEV)) return fail(ENODEV, "a client cannot be switched on");
   const MutexLock lock(clients_mutex_);
   const std::uint32_t before = registers().read32(offset);
   const std::uint32_t wanted = pass ? before | bit : before & ~bit;

@@ -91,7 +91,7 @@ Result<std::unique_ptr<Domain>> VirtioIommuDriver::allocate(std::span<Device* co
   if (request.dirty_tracking || request.nest_parent || request.pasid)
     return fail(EOPNOTSUPP, "there is no dirty tracking, no nesting and no PASID support");
   if (devices.empty()) return fail(ENODEV, "no device to make a domain for");
-  TRY(fault::pass("virtio_iommu.allocate_domain"));
+  TRY(fault::pass("virtio_iommu.domain"));
   IovaRange aperture{Iova{0}, Iova{~std::uint64_t{0}}};
   std::uint64_t page_sizes = ~std::uint64_t{0};
   for (const Device* device : devices) {

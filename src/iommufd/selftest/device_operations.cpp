@@ -79,6 +79,7 @@ Result<> pasid_attach(Request& request) {
 Result<> pasid_replace(Request& request) {
   auto& ask = request.command.pasid_attach;
   BoundDevice* const bound = TRY(find_bound(request));
+  TRY(request.call.prove_response());  // what it was on before could not be had back
   ask.pt_id = TRY(request.context.replace(*bound, ask.pt_id, ask.pasid));
   return request.respond();
 }

@@ -19,32 +19,17 @@ Result<mock::MockDomain*> find_domain(const ObjectTable& objects, std::uint32_t 
   return domain;
 }
 
-// Bound and attached to `pt_id`, which becomes the HWPT's id.
-Result<BoundDevice*> bind_and_attach(Context& context, const Device& device, std::uint32_t& pt_id) {
-  BoundDevice* const bound = TRY(context.bind(device));
-  const auto attached = context.attach(*bound, pt_id);
-  if (!attached) {
-    context.unbind(*bound);
-    return std::unexpected(attached.error());
-  }
-  pt_id = *attached;
-  return bound;
-}
-
 Result<> mock_domain(Request& request) {
   auto& answer = request.command.mock_domain;
   const bool with_flags = request.command.op == abi::Op::mock_domain_flags;
   auto device = TRY(request.driver.add_device(request.context.system(), with_flags ? answer.dev_flags : 0));
-  std::uint32_t pt_id = request.command.id;
-  BoundDevice* const bound = TRY(bind_and_attach(request.context, device->device(), pt_id));
-  // From here on the object's end undoes all of it.
-  const MockObject* const object = TRY(request.context.locked([&](ObjectTable& objects) {
-    return objects.add(std::make_unique<MockObject>(request.context, std::move(device), *bound));
-  }));
+  auto made = std::make_unique<MockObject>(request.context, std::move(device));  // its end undoes all of it
+  answer.out_hwpt_id = TRY(made->bind_and_attach(request.command.id));
+  answer.out_idev_id = made->bound().id();
+  const MockObject* const object =
+      TRY(request.context.locked([&](ObjectTable& objects) { return objects.add(std::move(made)); }));
   const std::uint32_t id = object->id();
   answer.out_stdev_id = id;
-  answer.out_hwpt_id = pt_id;
-  answer.out_idev_id = bound->id();
   const auto responded = request.respond();
   if (!responded) request.context.locked([&](ObjectTable& objects) { return objects.take(id).has_value(); });
   return responded;
@@ -52,6 +37,7 @@ Result<> mock_domain(Request& request) {
 
 Result<> mock_domain_replace(Request& request) {
   auto& answer = request.command.mock_domain_replace;
+  TRY(request.call.prove_response());  // what it was on before could not be had back
   BoundDevice* const bound = TRY(request.context.locked([&](ObjectTable& objects) -> Result<BoundDevice*> {
     auto* const object = objects.find<MockObject>(request.command.id);
     if (object == nullptr) return fail(ENOENT, "no mock device has this id");

@@ -13,6 +13,7 @@
 #include <cstdint>
 #include <new>
 
+#include "base/fault.h"
 #include "base/futex_lock.h"
 #include "launch/engine/allocator.h"
 
@@ -120,13 +121,15 @@ void heap_unlock_after_fork() SOFTIOMMU_TS(no_thread_safety_analysis) { heap_loc
 using softiommu::launch::heap_allocate;
 using softiommu::launch::heap_free;
 
+void* operator new(std::size_t bytes, const std::nothrow_t&) noexcept {
+  return softiommu::fault::heap_strikes() ? nullptr : heap_allocate(bytes);
+}
+void* operator new[](std::size_t bytes, const std::nothrow_t& tag) noexcept { return operator new(bytes, tag); }
 void* operator new(std::size_t bytes) {
-  if (void* block = heap_allocate(bytes)) return block;
+  if (void* block = operator new(bytes, std::nothrow)) return block;
   throw std::bad_alloc();
 }
 void* operator new[](std::size_t bytes) { return operator new(bytes); }
-void* operator new(std::size_t bytes, const std::nothrow_t&) noexcept { return heap_allocate(bytes); }
-void* operator new[](std::size_t bytes, const std::nothrow_t&) noexcept { return heap_allocate(bytes); }
 void operator delete(void* block) noexcept { heap_free(block); }
 void operator delete[](void* block) noexcept { heap_free(block); }
 void operator delete(void* block, std::size_t) noexcept { heap_free(block); }

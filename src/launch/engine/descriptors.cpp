@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "base/fault.h"
 #include "launch/engine/shim_services.h"
 
 namespace softiommu::launch {
@@ -116,6 +117,7 @@ void Descriptors::publish(int fd, OpenFile* open) {
 // The two ends; the record knows the one that stays.
 Result<int> Descriptors::make_pair(std::shared_ptr<File> file, int flags, std::function<void()> on_release,
                                    OpenFile*& made) {
+  TRY(fault::pass("program.descriptor", EMFILE));
   int ends[2];
   if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends) != 0) {
     return fail(errno, "no descriptor is left");

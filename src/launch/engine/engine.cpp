@@ -15,6 +15,7 @@
 #include <cstring>
 #include <new>
 
+#include "base/fault.h"
 #include "base/guarded_copy.h"
 #include "base/log.h"
 #include "launch/engine/processes.h"
@@ -55,6 +56,7 @@ Result<World*> the_world() {
 long open_file(const char* path, int flags) {
   const auto opened = without_throwing([&]() -> Result<int> {
     World* world = TRY(the_world());
+    const fault::Call fallible;
     Opened made = TRY(world->open(path, *engine->caller));
     return engine->descriptors.install(std::move(made.file), flags, std::move(made.on_release));
   });

@@ -2,11 +2,15 @@
 // The world of a run: its machine, the subsystem on it, and VFIO's files.
 #include <unistd.h>
 
+#include <fmt/format.h>
+
+#include <algorithm>
 #include <charconv>
 #include <map>
 #include <optional>
 #include <string_view>
 
+#include "base/fault.h"
 #include "base/log.h"
 #include "base/mutex.h"
 #include "base/trace.h"
@@ -14,6 +18,7 @@
 #include "drivers/mock.h"
 #include "drivers/registry.h"
 #include "launch/claims.h"
+#include "launch/engine/fail_nth_file.h"
 #include "launch/engine/world.h"
 #include "launch/explain.h"
 #include "launch/run_options.h"
@@ -34,6 +39,14 @@ std::optional<unsigned> number_after(std::string_view prefix, std::string_view p
   return error == std::errc{} && rest == end ? std::optional(number) : std::nullopt;
 }
 
+// What --fail list prints of a process.
+std::string list_points() {
+  std::string text;
+  for (const fault::Passed& point : fault::passed())
+    text += fmt::format("{:>10} {:>8}  {}\n", point.passes, point.failures, point.point);
+  return text;
+}
+
 class MachineWorld final : public World {
  public:
   static Result<std::unique_ptr<World>> create(const std::string& run_dir);
@@ -45,6 +58,7 @@ class MachineWorld final : public World {
   void resume() override { machine_->executor().start(); }
   void hand_over(pid_t process) override;
   void become_child() override {
+    fault::disarm();  // each process has its own points and counts from its own first open
     for (const auto& function : machine_->functions()) function->forget_thread();
     machine_->executor().forget_thread();
   }
@@ -53,6 +67,7 @@ class MachineWorld final : public World {
   MachineWorld(std::string run_dir, RunOptions options)
       : run_dir_(std::move(run_dir)), options_(std::move(options)), claims_(run_dir_ + "/claims") {}
   Result<> build();
+  Result<> arm() const;
   template <class Open>
   Result<Opened> claimed(unsigned group, Open&& open_file);
   Result<> hold(unsigned group);
@@ -97,11 +112,26 @@ Result<> MachineWorld::build() {
   vfio_options.allow_unsafe_interrupts = options_.allow_unsafe_interrupts;
   vfio_ = std::make_unique<Vfio>(*system_, vfio_options);
   system_->journal().clear();  // what the boot attached is not the program's doing
+  return arm();
+}
+
+// Last, so that nothing of the boot is a point.
+Result<> MachineWorld::arm() const {
+  std::string_view rest = options_.fail;
+  while (!rest.empty()) {
+    const std::size_t end = std::min(rest.find(';'), rest.size());
+    TRY(fault::add_rule(rest.substr(0, end)));
+    rest.remove_prefix(std::min(end + 1, rest.size()));
+  }
   return {};
 }
 
 Result<Opened> MachineWorld::open(const std::string& path, Program& program) {
   if (path == "/dev/vfio/vfio") return Opened{TRY(vfio_->open_container(program)), {}};
+  if (const auto thread = FailNthFile::thread_of(path)) {
+    if (!options_.fault_injection()) return fail(ENOENT, "the run has no fault injection");
+    return Opened{std::make_shared<FailNthFile>(program, *thread), {}};
+  }
   if (path == "/dev/iommu") return Opened{TRY(vfio_->open_iommufd(program)), {}};
   if (const auto number = number_after(kDeviceFiles, path)) {
     const auto group = vfio_->group_of(*number);
@@ -147,6 +177,7 @@ void MachineWorld::hand_over(pid_t process) {
 void MachineWorld::flush() {
   const std::string name = run_dir_ + "/out/" + std::to_string(::getpid());
   if (options_.explain) (void)write_text(name + ".explain", explain(system_->journal()));
+  if (options_.fail.find("list;") != std::string::npos) (void)write_text(name + ".faults", list_points());
   if (options_.trace) (void)trace::write_chrome_json(name + ".trace");
 }
 

@@ -7,22 +7,26 @@
 #include <cstdio>
 #include <string_view>
 
+#include "base/fault.h"
 #include "base/guarded_copy.h"
 #include "launch/engine/shim_services.h"
 
 namespace softiommu::launch {
 
 Result<> SelfProgram::copy_in(void* to, std::uint64_t user, std::size_t bytes) {
+  TRY(fault::pass("program.copy_in", EFAULT));
   if (guarded_copy(to, reinterpret_cast<const void*>(user), bytes)) return {};
   return fail(EFAULT, "the program's memory cannot be read");
 }
 
 Result<> SelfProgram::copy_out(std::uint64_t user, const void* from, std::size_t bytes) {
+  TRY(fault::pass("program.copy_out", EFAULT));
   if (guarded_copy(reinterpret_cast<void*>(user), from, bytes)) return {};
   return fail(EFAULT, "the program's memory cannot be written");
 }
 
 Result<> SelfProgram::check_pinnable(std::uint64_t user, std::uint64_t bytes, bool write) {
+  TRY(fault::pass("program.pin"));
   if (ended_) return fail(EFAULT, "the process has ended");
   return mappings_.check(user, bytes, write);
 }
@@ -45,12 +49,14 @@ Result<std::shared_ptr<File>> SelfProgram::file_of(int descriptor) {
 
 Result<std::unique_ptr<FileMapping>> SelfProgram::map_file(const FilePart& part) {
   if (descriptors_.find(part.descriptor)) return fail(EINVAL, "the descriptor is not a memory file");
+  TRY(fault::pass("program.file"));
   auto mapping = TRY(FileMapping::create(part));
   mappings_.invalidate();
   return mapping;
 }
 
 Result<int> SelfProgram::take_eventfd(int descriptor) {
+  TRY(fault::pass("program.eventfd", EMFILE));
   char path[40], link[40];
   std::snprintf(path, sizeof path, "/proc/self/fd/%d", descriptor);
   const ssize_t length = ::readlink(path, link, sizeof link);

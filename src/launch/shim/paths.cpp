@@ -5,6 +5,7 @@
 // themselves; only paths that enter it need rewriting, and absolute results need the folder taken off again.
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -30,14 +31,19 @@ constexpr Claim kClaims[] = {
     {"/dev/vfio", true},
     {"/dev/iommu", true},
 };
+constexpr Claim kFaultKnobs = {"/sys/kernel/debug", true};
+
+bool claimed_by(const Claim& claim, const char* path) {
+  if (!starts_with(path, claim.prefix)) return false;
+  const char after = path[strlen(claim.prefix)];
+  return !claim.whole_name || after == '\0' || after == '/';
+}
 
 bool claimed(const char* path) {
   for (const Claim& claim : kClaims) {
-    if (!starts_with(path, claim.prefix)) continue;
-    const char after = path[strlen(claim.prefix)];
-    if (!claim.whole_name || after == '\0' || after == '/') return true;
+    if (claimed_by(claim, path)) return true;
   }
-  return false;
+  return fault_injection && claimed_by(kFaultKnobs, path);
 }
 
 // Takes "." and "//" and, by name only, ".." out of an absolute path.
@@ -112,6 +118,38 @@ bool in_view(const char* name, char (&buffer)[PATH_MAX]) {
   return bytes > 0 && static_cast<size_t>(bytes) < sizeof buffer && raw(SYS_faccessat, AT_FDCWD, word(buffer), 0) == 0;
 }
 
+// What follows `prefix`; nullptr: `text` does not begin with it.
+const char* after(const char* text, const char* prefix) {
+  return starts_with(text, prefix) ? text + strlen(prefix) : nullptr;
+}
+
+// Is it the fail-nth of a thread of ours (/proc/thread-self/fail-nth, /proc/P/fail-nth, /proc/P/task/T/fail-nth)?
+// `buffer` gets "/proc/self/task/T/fail-nth".
+bool fail_nth_file(const char* path, char (&buffer)[PATH_MAX]) {
+  static constexpr char kFile[] = "/fail-nth";
+  char folder[64], own[32];
+  const size_t bytes = strlen(path), tail = sizeof kFile - 1;
+  if (!starts_with(path, "/proc/") || bytes >= sizeof folder || strcmp(path + bytes - tail, kFile) != 0) return false;
+  memcpy(folder, path, bytes - tail);
+  folder[bytes - tail] = '\0';
+  snprintf(own, sizeof own, "/proc/%ld", raw(SYS_getpid));
+  const char* process = after(folder, "/proc/self");
+  if (process == nullptr) process = after(folder, own);
+  const char* task = process == nullptr ? nullptr : after(process, "/task/");
+  long thread;
+  if (strcmp(folder, "/proc/thread-self") == 0) {
+    thread = raw(SYS_gettid);
+  } else if (process != nullptr && *process == '\0') {
+    thread = raw(SYS_getpid);
+  } else if (task != nullptr && raw(SYS_faccessat, AT_FDCWD, word(folder), 0) == 0) {
+    thread = strtol(task, nullptr, 10);
+  } else {
+    return false;
+  }
+  snprintf(buffer, sizeof buffer, "/proc/self/task/%ld%s", thread, kFile);
+  return true;
+}
+
 }  // namespace
 
 bool starts_with(const char* text, const char* prefix) { return strncmp(text, prefix, strlen(prefix)) == 0; }
@@ -133,6 +171,7 @@ Redirected redirect(int dirfd, const char* path, char (&buffer)[PATH_MAX]) {
 
 const char* device_file(int dirfd, const char* path, char (&buffer)[PATH_MAX]) {
   if (run_dir[0] == '\0' || inside() || path == nullptr) return nullptr;
+  if (fault_injection && fail_nth_file(path, buffer)) return buffer;
   if (path[0] == '/' && !starts_with(path, "/dev") && !starts_with(path, run_dir) && path[1] != '/') return nullptr;
   char name[PATH_MAX];
   // A bare name ("vfio", "12") in a folder that may be /dev/vfio needs the folder's path.

@@ -112,6 +112,7 @@ Function* next(Function*& cache, const char* name) {
 
 extern char run_dir[PATH_MAX];  // "" outside a run: then the shim does nothing
 extern bool redirecting;        // paths are rewritten (--view redirect)
+extern bool fault_injection;    // the view has the kernel's files for it
 
 // The path to use for `path` as seen from `dirfd`; `buffer` holds it if it differs.
 struct Redirected {

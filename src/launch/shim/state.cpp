@@ -3,6 +3,7 @@
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <sched.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -17,6 +18,7 @@ uint64_t hidden_bits[SOFTIOMMU_MAX_DESCRIPTORS / 64];
 const SoftiommuEngine* loaded_engine = nullptr;
 char run_dir[PATH_MAX];
 bool redirecting = false;
+bool fault_injection = false;
 
 namespace {
 
@@ -29,6 +31,10 @@ __attribute__((constructor)) void read_environment() {
   if (dir == nullptr || strlen(dir) >= sizeof run_dir) return;
   strcpy(run_dir, dir);
   redirecting = getenv("SOFTIOMMU_VIEW_IS_REAL") == nullptr;
+  char knobs[PATH_MAX];
+  const int bytes = snprintf(knobs, sizeof knobs, "%s/view/sys/kernel/debug", run_dir);
+  const bool fits = bytes > 0 && static_cast<size_t>(bytes) < sizeof knobs;
+  fault_injection = fits && raw(SYS_faccessat, AT_FDCWD, word(knobs), 0) == 0;
 }
 
 void complain(const char* text) {

@@ -90,7 +90,8 @@ Result<> enter_namespace(const std::string& view) {
   // The view's own folders, deepest parents last: an overlay of a parent would hide what was bound below it.
   std::vector<std::string> folders = {
       "/sys/devices/virtual/iommu", "/sys/devices/virtual/vfio", "/sys/module/vfio", "/sys/bus/pci",
-      "/sys/kernel/iommu_groups",   "/sys/class/iommu",          "/sys/class/vfio",  "/sys/class/vfio-dev"};
+      "/sys/kernel/iommu_groups",   "/sys/kernel/debug",         "/sys/class/iommu", "/sys/class/vfio",
+      "/sys/class/vfio-dev"};
   std::error_code error;
   for (const auto& entry : fs::directory_iterator(view + "/sys/devices", error)) {
     const std::string name = entry.path().filename();

@@ -29,11 +29,22 @@ void add_modules(Tree& tree, const ViewOptions& options) {
   for (const auto& file : files) tree.file("sys/module/" + std::string(file.path), file.text);
 }
 
+// The knobs of the kernel's fault injection that programs set before they use fail-nth: filters which ours has not
+// (every allocation and copy is a point) and how much is logged (nothing).
+void add_fault_knobs(Tree& tree) {
+  for (const char* path :
+       {"failslab/ignore-gfp-wait", "fail_page_alloc/ignore-gfp-wait", "fail_page_alloc/ignore-gfp-highmem"})
+    tree.file("sys/kernel/debug/" + std::string(path), "N\n");
+  for (const char* path : {"failslab/verbose", "fail_page_alloc/verbose", "fail_usercopy/verbose"})
+    tree.file("sys/kernel/debug/" + std::string(path), "0\n");
+}
+
 }  // namespace
 
 Result<> write_view(const std::string& root, System& system, const ViewOptions& options) {
   Tree tree(root);
   add_modules(tree, options);
+  if (options.fault_injection) add_fault_knobs(tree);
   for (const char* folder :
        {"sys/bus/pci/slots", "sys/bus/pci/devices", "sys/class/iommu", "sys/class/vfio", "sys/class/vfio-dev"}) {
     tree.folder(folder);

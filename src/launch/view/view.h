@@ -11,6 +11,7 @@ namespace softiommu::launch {
 
 struct ViewOptions {
   bool allow_unsafe_interrupts = false;
+  bool fault_injection = false;
 };
 
 // Writes the tree below `root` (an existing empty folder). EIO and other errnos of the file system.

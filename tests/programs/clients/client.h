@@ -37,14 +37,14 @@ enum {
 
 struct client {
   int container, group, device;
-  volatile uint8_t *bar;
+  volatile uint8_t* bar;
   uint64_t bar_offset, bar_size, config_offset;
 };
 
-static inline void check_at(int ok, const char *what, const char *file, int line) {
+static inline void check_at(int ok, const char* what, const char* file, int line) {
   if (ok) return;
   fprintf(stderr, "%s:%d: %s (errno: %s)\n", file, line, what, strerror(errno));
-  const char *tell = getenv("TELL_FAILURE"); /* a descriptor of a pipe */
+  const char* tell = getenv("TELL_FAILURE"); /* a descriptor of a pipe */
   if (tell != NULL && write(atoi(tell), "F", 1) != 1) perror("write");
   _exit(1);
 }
@@ -64,30 +64,30 @@ static inline double seconds(void) {
   return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
 }
 
-static inline unsigned long number_from(const char *variable, unsigned long fallback) {
-  const char *text = getenv(variable);
+static inline unsigned long number_from(const char* variable, unsigned long fallback) {
+  const char* text = getenv(variable);
   return text == NULL ? fallback : strtoul(text, NULL, 0);
 }
 
-static inline uint32_t read32(const struct client *c, unsigned offset) {
-  return *(volatile uint32_t *)(c->bar + offset);
+static inline uint32_t read32(const struct client* c, unsigned offset) {
+  return *(volatile uint32_t*)(c->bar + offset);
 }
-static inline void write32(const struct client *c, unsigned offset, uint32_t value) {
-  *(volatile uint32_t *)(c->bar + offset) = value;
+static inline void write32(const struct client* c, unsigned offset, uint32_t value) {
+  *(volatile uint32_t*)(c->bar + offset) = value;
 }
-static inline uint64_t read64(const struct client *c, unsigned offset) {
-  return *(volatile uint64_t *)(c->bar + offset);
+static inline uint64_t read64(const struct client* c, unsigned offset) {
+  return *(volatile uint64_t*)(c->bar + offset);
 }
-static inline void write64(const struct client *c, unsigned offset, uint64_t value) {
-  *(volatile uint64_t *)(c->bar + offset) = value;
+static inline void write64(const struct client* c, unsigned offset, uint64_t value) {
+  *(volatile uint64_t*)(c->bar + offset) = value;
 }
 
 /* Switches memory decode and bus mastering of the device. */
-static inline void set_command(const struct client *c, uint16_t command) {
+static inline void set_command(const struct client* c, uint16_t command) {
   CHECK(pwrite(c->device, &command, 2, (off_t)c->config_offset + PCI_COMMAND) == 2);
 }
 
-static inline struct client open_client(const char *bdf) {
+static inline struct client open_client(const char* bdf) {
   struct client c;
   char path[128], link[256];
   snprintf(path, sizeof path, "/sys/bus/pci/devices/%s/iommu_group", bdf);
@@ -113,7 +113,7 @@ static inline struct client open_client(const char *bdf) {
   return c;
 }
 
-static inline int map_dma(const struct client *c, const void *memory, uint64_t iova, uint64_t bytes) {
+static inline int map_dma(const struct client* c, const void* memory, uint64_t iova, uint64_t bytes) {
   struct vfio_iommu_type1_dma_map map = {.argsz = sizeof map,
                                          .flags = VFIO_DMA_MAP_FLAG_READ | VFIO_DMA_MAP_FLAG_WRITE,
                                          .vaddr = (uintptr_t)memory,
@@ -121,13 +121,14 @@ static inline int map_dma(const struct client *c, const void *memory, uint64_t i
                                          .size = bytes};
   return ioctl(c->container, VFIO_IOMMU_MAP_DMA, &map);
 }
-static inline int unmap_dma(const struct client *c, uint64_t iova, uint64_t bytes) {
+static inline int unmap_dma(const struct client* c, uint64_t iova, uint64_t bytes) {
   struct vfio_iommu_type1_dma_unmap unmap = {.argsz = sizeof unmap, .iova = iova, .size = bytes};
   return ioctl(c->container, VFIO_IOMMU_UNMAP_DMA, &unmap);
 }
 
 /* One transfer of the edu device; returns when it has ended. */
-static inline void edu_transfer(const struct client *c, uint64_t source, uint64_t target, uint64_t bytes, int to_memory) {
+static inline void edu_transfer(const struct client* c, uint64_t source, uint64_t target, uint64_t bytes,
+                                int to_memory) {
   write64(c, EDU_DMA_SOURCE, source);
   write64(c, EDU_DMA_TARGET, target);
   write64(c, EDU_DMA_COUNT, bytes);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Descriptors of a device in several processes, as on Linux: inherited by fork, kept over exec, sent over a socket; what
- * they stand for lives until the last of them is closed. Each case opens the device in a process of its own and
+ * Descriptors of a device in several processes, as on Linux: inherited by fork, kept over exec, sent over a socket;
+ * what they stand for lives until the last of them is closed. Each case opens the device in a process of its own and
  * proves with the edu device's copies that DMA reaches the right pages.
  *
  * usage: processes BDF [CASE]
@@ -52,7 +52,9 @@ static int device_works(const struct client *c, uint8_t value, uint64_t iova) {
   return right;
 }
 
-static void close_client(const struct client *c) { CHECK(close(c->device) == 0 && close(c->group) == 0 && close(c->container) == 0); }
+static void close_client(const struct client *c) {
+  CHECK(close(c->device) == 0 && close(c->group) == 0 && close(c->container) == 0);
+}
 
 static pid_t start(void) {
   fflush(stdout);
@@ -178,7 +180,8 @@ static void keep_over_exec(struct client *c) {
 static char **continue_arguments(const struct client *c, unsigned value) {
   static char text[6][32];
   static char *arguments[10];
-  const uint64_t numbers[] = {(uint64_t)c->container, (uint64_t)c->group, (uint64_t)c->device, c->bar_offset, c->bar_size, value};
+  const uint64_t numbers[] = {(uint64_t)c->container, (uint64_t)c->group, (uint64_t)c->device,
+                              c->bar_offset,          c->bar_size,        value};
   arguments[0] = self;
   arguments[1] = (char *)bdf;
   arguments[2] = "--continue";
@@ -334,7 +337,10 @@ static void interrupts_reach_the_child(void) {
     const int event = eventfd(0, EFD_CLOEXEC);
     char buffer[sizeof(struct vfio_irq_set) + sizeof event];
     struct vfio_irq_set *set = (struct vfio_irq_set *)(void *)buffer;
-    *set = (struct vfio_irq_set){.argsz = sizeof buffer, .flags = VFIO_IRQ_SET_DATA_EVENTFD | VFIO_IRQ_SET_ACTION_TRIGGER, .index = VFIO_PCI_MSI_IRQ_INDEX, .count = 1};
+    *set = (struct vfio_irq_set){.argsz = sizeof buffer,
+                                 .flags = VFIO_IRQ_SET_DATA_EVENTFD | VFIO_IRQ_SET_ACTION_TRIGGER,
+                                 .index = VFIO_PCI_MSI_IRQ_INDEX,
+                                 .count = 1};
     memcpy(set->data, &event, sizeof event);
     CHECK(ioctl(c.device, VFIO_DEVICE_SET_IRQS, set) == 0);
     write32(&c, 0x60, 1); /* raise */
@@ -389,7 +395,12 @@ static struct modern open_modern(void) {
   return m;
 }
 static int map_modern(const struct modern *m, void *memory, uint64_t iova) {
-  struct ioas_map map = {.size = sizeof map, .flags = MAP_ALL, .id = m->ioas, .user = (uintptr_t)memory, .length = 4 * PAGE, .iova = iova};
+  struct ioas_map map = {.size = sizeof map,
+                         .flags = MAP_ALL,
+                         .id = m->ioas,
+                         .user = (uintptr_t)memory,
+                         .length = 4 * PAGE,
+                         .iova = iova};
   return ioctl(m->iommufd, IOAS_MAP, &map);
 }
 static int attach_modern(const struct modern *m) {
@@ -498,8 +509,8 @@ static const struct {
     {"interrupts_reach_the_child", interrupts_reach_the_child},
 };
 
-/* All processes of a case hold the writing end of a pipe: the case has ended when they have. A failed check says so there,
- * also in a process whose status nobody sees. Afterwards the group is free. */
+/* All processes of a case hold the writing end of a pipe: the case has ended when they have. A failed check says so
+ * there, also in a process whose status nobody sees. Afterwards the group is free. */
 static int run_case(void (*run)(void)) {
   int held[2];
   char number[16];

@@ -319,7 +319,7 @@ std::vector<std::byte> Controller::error_log() const {
     log.put(entry + at::kCount, error.count)
         .put(entry + at::kQueue, error.command.queue)
         .put(entry + at::kCommand, error.command.id())
-        .put(entry + at::kStatus, static_cast<std::uint16_t>(status << kStatusShift | 1u << kDoNotRetry))
+        .put(entry + at::kStatus, static_cast<std::uint16_t>(unsigned{status} << kStatusShift | 1u << kDoNotRetry))
         .put(entry + at::kLocation, std::uint16_t{0xffff})  // no byte of the command in particular
         .put(entry + at::kLba, error.command.queue == 0 ? 0 : error.command.dw10())
         .put(entry + at::kNamespace, error.command.nsid());

@@ -11,7 +11,10 @@
 #include <cerrno>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
+
+#include "base/types.h"
 
 namespace softiommu {
 
@@ -27,6 +30,7 @@ struct MmapPlan {
   Kind kind = Kind::trap;
   MmioRegion* registers = nullptr;
   std::uint64_t offset = 0;
+  std::optional<PhysAddr> physical;  // trap: where the machine of this process has the registers
   int descriptor = -1;
   // trap: asked before each access; false (a BAR whose memory decode is off) is SIGBUS. nullptr: always enabled.
   bool (*enabled)(const void* context) = nullptr;

@@ -13,6 +13,7 @@
 #include "base/file_mapping.h"
 #include "base/memlock.h"
 #include "base/result.h"
+#include "base/types.h"
 
 namespace softiommu {
 
@@ -48,6 +49,11 @@ class Program : public std::enable_shared_from_this<Program> {
   virtual Result<ProgramMemory> borrow(std::uint64_t user, std::uint64_t bytes, bool write) {
     TRY(check_pinnable(user, bytes, write));
     return ProgramMemory{user, nullptr};
+  }
+  // Where the machine has the registers that the program has mapped at [user, user+bytes), all by one mmap of a device.
+  // EFAULT: that is memory or nothing, cannot be written (if `write`), or the device does not decode its memory.
+  virtual Result<PhysAddr> registers_at(std::uint64_t /*user*/, std::uint64_t /*bytes*/, bool /*write*/) {
+    return fail(EFAULT, "not a device's registers");
   }
   // The memory may be pinned by later calls, perhaps of other processes. Called in a call of the program itself.
   virtual void will_pin(std::uint64_t /*user*/, std::uint64_t /*bytes*/) {}

@@ -39,6 +39,8 @@ AddressSpace::AddressSpace(System& system, LockedMemory& locked, const MemlockLi
 AddressSpace::~AddressSpace() { unmap_all(); }
 
 inline void AddressSpace::unpin(Area& area) {
+  if (area.registers) [[unlikely]]
+    return area.clear_runs();
   for (const PhysRun& run : area.runs()) memory_.unpin(run);
   area.clear_runs();
   locked_.uncharge(area.range.bytes() >> kPageShift);
@@ -111,7 +113,8 @@ inline Result<> AddressSpace::map_area(const Area& area) {
   return map_area_everywhere(area);
 }
 
-Result<> AddressSpace::map(IovaRange range, std::uint64_t user, Prot prot) {
+// An area for the range, without memory yet.
+inline Result<Area*> AddressSpace::make_area(IovaRange range, std::uint64_t user, Prot prot) {
   if (!allowed_.allows(range)) [[unlikely]] {
     if (areas_.find(range) != nullptr) return fail(EEXIST, "the range overlaps one that is mapped");
     return fail(EINVAL, "the range is outside of what may be mapped");
@@ -119,20 +122,39 @@ Result<> AddressSpace::map(IovaRange range, std::uint64_t user, Prot prot) {
   Area* const area = TRY(areas_.insert(range));
   area->user = user;
   area->prot = prot;
-  Result<> done = pin(*area);
+  return area;
+}
+
+// Its runs, mapped; an area that cannot be is gone.
+inline Result<> AddressSpace::map_or_erase(Area& area) {
+  const Result<> done = map_area(area);
   if (done) [[likely]] {
-    done = map_area(*area);
-    if (done) [[likely]] {
-      if (trace::on()) {
-        trace::event("iommu", "map",
-                     {{"iova", range.first.value}, {"paddr", area->runs()[0].first.value}, {"size", range.bytes()}});
-      }
-      return {};
+    if (trace::on()) {
+      trace::event(
+          "iommu", "map",
+          {{"iova", area.range.first.value}, {"paddr", area.runs()[0].first.value}, {"size", area.range.bytes()}});
     }
-    unpin(*area);
+    return {};
   }
-  areas_.erase(areas_.seek(range.first));
+  unpin(area);
+  areas_.erase(areas_.seek(area.range.first));
   return done;
+}
+
+Result<> AddressSpace::map(IovaRange range, std::uint64_t user, Prot prot) {
+  Area* const area = TRY(make_area(range, user, prot));
+  if (const Result<> pinned = pin(*area); !pinned) [[unlikely]] {
+    areas_.erase(areas_.seek(range.first));
+    return pinned;
+  }
+  return map_or_erase(*area);
+}
+
+Result<> AddressSpace::map_registers(IovaRange range, PhysAddr registers, std::uint64_t user, Prot prot) {
+  Area* const area = TRY(make_area(range, user, prot));
+  area->registers = true;
+  area->add_run({registers, range.bytes()});
+  return map_or_erase(*area);
 }
 
 AreaMap::Position AddressSpace::unmap(AreaMap::Position position) {

@@ -36,6 +36,9 @@ class AddressSpace {
   //   ENOMEM  the limit of locked memory, physical space, table memory
   // On failure nothing changed.
   Result<> map(IovaRange range, std::uint64_t user, Prot prot);
+  // Maps it to a device's registers, which the program sees at `user`: nothing is pinned, nothing counts. Errors as
+  // map().
+  Result<> map_registers(IovaRange range, PhysAddr registers, std::uint64_t user, Prot prot);
   // Unmaps the area at `position` from every domain and unpins it; returns the place of the next area.
   AreaMap::Position unmap(AreaMap::Position position);
   void unmap_all();
@@ -67,6 +70,8 @@ class AddressSpace {
     std::vector<ReservedRegion> reserved;
   };
   // Parts of map() and unmap(), which are called for each page of some programs: they are compiled into those.
+  [[gnu::always_inline]] inline Result<Area*> make_area(IovaRange range, std::uint64_t user, Prot prot);
+  [[gnu::always_inline]] inline Result<> map_or_erase(Area& area);
   [[gnu::always_inline]] inline Result<> pin(Area& area);
   [[gnu::cold]] Result<> pin_rest(Area& area, std::uint64_t done);
   [[gnu::always_inline]] inline void unpin(Area& area);

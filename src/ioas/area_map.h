@@ -25,6 +25,7 @@ struct Area {
   std::uint64_t user = 0;  // the program's address of the first byte
   Prot prot;
   bool pinned = false;        // `runs` say where its memory is
+  bool registers = false;     // a device's, which nobody pins
   bool user_invalid = false;  // the program announced that `user` is about to go away (UNMAP_DMA with VADDR)
 
   // Most areas are one physically contiguous run: no allocation for them.

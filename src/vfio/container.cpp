@@ -37,6 +37,22 @@ Result<> write_bitmap(Program& program, std::uint64_t data, std::span<const Dirt
   return {};
 }
 
+// What the request's address is. Memory is lent by the program (`memory`, which has to live until it is pinned), and
+// the request then names it as this process sees it.
+Result<MapTarget> find_target(Program& program, abi::DmaMap& request, ProgramMemory& memory) {
+  const bool write = (request.flags & abi::kMapWrite) != 0;
+  auto lent = program.borrow(request.vaddr, request.size, write);
+  if (lent) [[likely]] {
+    memory = *std::move(lent);
+    request.vaddr = memory.address;
+    return MapTarget{};
+  }
+  if (lent.error().code != EFAULT) return std::unexpected(lent.error());
+  const auto registers = program.registers_at(request.vaddr, request.size, write);
+  if (!registers) return std::unexpected(lent.error());
+  return MapTarget{*registers};
+}
+
 }  // namespace
 
 Result<> Container::add(Group& group, const void* owner) {
@@ -135,15 +151,15 @@ Result<long> Container::get_info(Call& call) {
 Result<long> Container::map_dma(Call& call) {
   auto request = call.request<abi::DmaMap>();
   // Before the lock, although other checks come first: the answer is used only if those pass.
-  Result<ProgramMemory> memory;
+  ProgramMemory memory;
+  Result<MapTarget> target;
   if ((request.flags & abi::kMapVaddr) == 0 && request.size != 0 &&
       request.vaddr + (request.size - 1) >= request.vaddr) {
-    memory = call.program().borrow(request.vaddr, request.size, (request.flags & abi::kMapWrite) != 0);
-    if (memory) request.vaddr = memory->address;
+    target = find_target(call.program(), request, memory);
   }
   const MutexLock lock(mutex_);
   if (iommu_ == nullptr) return fail(EINVAL, kNoIommu);
-  TRY(iommu_->map(request, memory ? Result<>() : std::unexpected(memory.error())));
+  TRY(iommu_->map(request, target));
   return 0;
 }
 

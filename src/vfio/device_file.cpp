@@ -167,6 +167,7 @@ int DeviceFile::mmap(std::uint64_t offset, std::uint64_t bytes, int /*prot*/, in
   out.kind = MmapPlan::Kind::trap;
   out.registers = &device_.function().bar_window(bar);
   out.offset = at;
+  out.physical = PhysAddr{device_.function().bar_address(bar)} + at;
   out.enabled = [](const void* context) { return static_cast<const PciDevice*>(context)->memory_enabled(); };
   out.enabled_context = &device_;
   return 0;

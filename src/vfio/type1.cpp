@@ -42,7 +42,7 @@ Result<> Type1::attach(Group& group) {
   return {};
 }
 
-Result<> Type1::map(const abi::DmaMap& request, const Result<>& pinnable) {
+Result<> Type1::map(const abi::DmaMap& request, const Result<MapTarget>& target) {
   constexpr std::uint32_t known = abi::kMapRead | abi::kMapWrite | abi::kMapVaddr;
   const Prot prot{.read = (request.flags & abi::kMapRead) != 0, .write = (request.flags & abi::kMapWrite) != 0};
   const bool update = (request.flags & abi::kMapVaddr) != 0;
@@ -56,12 +56,14 @@ Result<> Type1::map(const abi::DmaMap& request, const Result<>& pinnable) {
     return fail(EOVERFLOW, "the range wraps");
   const IovaRange range = IovaRange::of(Iova{request.iova}, request.size);
   if (update) return update_user(request, range);
-  if (!pinnable || space_.areas().size() >= options_.dma_entry_limit) [[unlikely]] {
+  if (!target || space_.areas().size() >= options_.dma_entry_limit) [[unlikely]] {
     if (space_.areas().find(range) != nullptr) return fail(EEXIST, "the range overlaps one that is mapped");
     if (space_.areas().size() >= options_.dma_entry_limit) return fail(ENOSPC, "too many mappings (dma_entry_limit)");
     if (!space_.allowed().allows(range)) return fail(EINVAL, "the range is outside of what may be mapped");
-    return pinnable;
+    return std::unexpected(target.error());
   }
+  if (target->registers) [[unlikely]]
+    return space_.map_registers(range, *target->registers, request.vaddr, prot);
   return space_.map(range, request.vaddr, prot);
 }
 

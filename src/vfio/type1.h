@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "base/result.h"
@@ -23,6 +24,11 @@ struct DirtyPagesRun {
   std::uint64_t count = 0;
 };
 
+// What is at the address that MAP_DMA names: memory that can be pinned, unless it is a device's registers.
+struct MapTarget {
+  std::optional<PhysAddr> registers;
+};
+
 class Type1 {
  public:
   Type1(System& system, LockedMemory& locked, const VfioOptions& options, bool v2)
@@ -34,8 +40,8 @@ class Type1 {
   void detach(Group& group) { space_.detach(group); }
 
   // EINVAL: flags, alignment, sizes, outside of the allowed ranges; EOVERFLOW: a range wraps; EEXIST; ENOENT: VADDR of
-  // what is not mapped; ENOSPC: too many areas; `pinnable`'s EFAULT; ENOMEM.
-  Result<> map(const abi::DmaMap& request, const Result<>& pinnable);
+  // what is not mapped; ENOSPC: too many areas; `target`'s EFAULT; ENOMEM.
+  Result<> map(const abi::DmaMap& request, const Result<MapTarget>& target);
 
   // How many bytes were unmapped. With GET_DIRTY_BITMAP `bitmap` and `dirty` are given.
   // EINVAL: flags, alignment, sizes, a split (v2), dirty tracking is off; EOVERFLOW: the range wraps.

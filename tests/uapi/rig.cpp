@@ -127,6 +127,11 @@ Result<> FakeProgram::check_pinnable(std::uint64_t user, std::uint64_t bytes, bo
   return {};
 }
 
+Result<PhysAddr> FakeProgram::registers_at(std::uint64_t user, std::uint64_t, bool) {
+  if (!bar || user != bar->first || !bar->second.enabled(bar->second.enabled_context)) return fail(EFAULT, "no BAR");
+  return bar->second.physical.value();
+}
+
 Result<int> FakeProgram::install(std::shared_ptr<File> file, int) {
   if (const int code = std::exchange(install_errno, 0); code != 0) return fail(code, "asked for");
   TRY(fault::pass("program.descriptor", EMFILE));

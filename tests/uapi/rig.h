@@ -8,6 +8,7 @@
 #include <cstring>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -30,6 +31,7 @@ class FakeProgram final : public Program {
   Result<> copy_in(void* to, std::uint64_t user, std::size_t bytes) override;
   Result<> copy_out(std::uint64_t user, const void* from, std::size_t bytes) override;
   Result<> check_pinnable(std::uint64_t user, std::uint64_t bytes, bool write) override;
+  Result<PhysAddr> registers_at(std::uint64_t user, std::uint64_t bytes, bool write) override;
   Result<int> install(std::shared_ptr<File> file, int flags) override;
   void take_back(int descriptor) override { files_.erase(descriptor); }
   Result<std::shared_ptr<File>> file_of(int descriptor) override;
@@ -41,6 +43,8 @@ class FakeProgram final : public Program {
   void close_all();
   const std::map<int, std::shared_ptr<File>>& files() const { return files_; }
   int install_errno = 0;  // the next install fails with it
+  // Where the program has mapped a BAR, and what it is there.
+  std::optional<std::pair<std::uint64_t, MmapPlan>> bar;
 
  private:
   int next_ = 1000;

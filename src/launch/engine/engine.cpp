@@ -190,6 +190,7 @@ long map_trapped(const Placement& wish, OpenFile& open, MmapPlan& plan, std::sha
   region.last = region.first + page_up(bytes) - 1;
   region.registers = plan.registers;
   region.offset = plan.offset;
+  region.physical = plan.physical;
   region.enabled = plan.enabled;
   region.enabled_context = plan.enabled_context;
   region.readable = (prot & (PROT_READ | PROT_WRITE)) != 0;

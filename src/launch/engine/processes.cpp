@@ -134,6 +134,7 @@ void after_fork_in_child() SOFTIOMMU_TS(no_thread_safety_analysis) {
     remote->has_bar_at(region.file_offset);
     region.registers = &remote->bars();
     region.offset = region.file_offset;
+    region.physical.reset();
     region.enabled = RemoteFile::bars_enabled;
     region.enabled_context = remote;
     return true;

@@ -29,7 +29,7 @@ struct Engine final : Owner {
   Mappings mappings;
   TrapRegions regions;
   TrapRegions shared;  // memory that files share: nothing traps there, a mapping only holds what it needs
-  std::shared_ptr<SelfProgram> program = std::make_shared<SelfProgram>(descriptors, mappings);
+  std::shared_ptr<SelfProgram> program = std::make_shared<SelfProgram>(descriptors, mappings, regions);
   // What files have as their program.
   std::shared_ptr<Caller> caller = std::make_shared<Caller>(program);
   Mutex world_mutex;

@@ -27,6 +27,9 @@ class Caller final : public Program {
   Result<ProgramMemory> borrow(std::uint64_t user, std::uint64_t bytes, bool write) override {
     return current().borrow(user, bytes, write);
   }
+  Result<PhysAddr> registers_at(std::uint64_t user, std::uint64_t bytes, bool write) override {
+    return current().registers_at(user, bytes, write);
+  }
   void will_pin(std::uint64_t user, std::uint64_t bytes) override { current().will_pin(user, bytes); }
   Result<int> install(std::shared_ptr<File> file, int flags) override {
     return current().install(std::move(file), flags);

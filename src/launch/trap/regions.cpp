@@ -55,8 +55,10 @@ bool TrapRegions::remove(std::uintptr_t first, std::uintptr_t last) {
       if (region.last > last) {
         table->push_back(region);
         table->back().first = last + 1;
-        table->back().offset += last + 1 - region.first;
-        table->back().file_offset += last + 1 - region.first;
+        const std::uint64_t cut = last + 1 - region.first;
+        table->back().offset += cut;
+        table->back().file_offset += cut;
+        if (region.physical) table->back().physical = *region.physical + cut;
       }
     }
     publish(std::move(table));

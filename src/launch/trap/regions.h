@@ -9,6 +9,7 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "base/file.h"
@@ -22,6 +23,7 @@ struct TrapRegion {
   std::uintptr_t first = 0, last = 0;  // closed
   MmioRegion* registers = nullptr;
   std::uint64_t offset = 0;  // of `first` in `registers`
+  std::optional<PhysAddr> physical;  // of `first`; none: another process has the machine
   bool (*enabled)(const void* context) = nullptr;
   const void* enabled_context = nullptr;
   bool readable = true, writable = true;  // as mapped; another access is the program's SIGSEGV

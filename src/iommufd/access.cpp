@@ -148,6 +148,7 @@ Result<> Access::copy_by_pages(const Piece& piece, bool write, std::byte* data) 
     piece.pages->let_go(piece.start, piece.length);
     return true;
   });
+  if (!listed) return listed;
   return all ? Result<>{} : fail(EFAULT, "the memory cannot be reached");
 }
 

@@ -65,6 +65,7 @@ class FaultQueue final : public EventQueue, public PageRequestHandler {
   void end_requests_of(const Requester& requester);
 
  private:
+  friend struct QueueView;  // of tests/faults
   struct Taken {
     std::uint32_t cookie = 0;
     std::vector<abi::PageFault> records;  // empty: nothing waits, or it does not fit
@@ -98,6 +99,7 @@ class Veventq final : public EventQueue {
   Result<> add(std::span<const std::byte> event);
 
  private:
+  friend struct QueueView;
   struct Event {
     abi::VeventHeader header;
     std::vector<std::byte> data;

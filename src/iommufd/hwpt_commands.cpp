@@ -29,6 +29,41 @@ Result<std::uint64_t> check_bitmap(const abi::HwptGetDirtyBitmap& request) {
   return request.length / request.page_size;
 }
 
+// Which bits stand for what devices wrote in the range.
+struct DirtyRange {
+  Domain& domain;
+  IovaRange range;
+  std::uint64_t page_size;
+
+  template <class Note>
+  Result<> read(bool clear, Note&& note) const {
+    return domain.read_dirty(range, clear, [&](Iova first, std::uint64_t bytes) {
+      const std::uint64_t from = first - range.first;
+      note(DirtyRun{from / page_size, (from + bytes - 1) / page_size});
+    });
+  }
+  Result<std::vector<DirtyRun>> look() const {
+    std::vector<DirtyRun> runs;
+    TRY(read(false, [&](DirtyRun run) { runs.push_back(run); }));
+    return runs;
+  }
+  // And clears them. There is room for all before the first is cleared; should devices have written more since, the
+  // last run takes in what lies between: a page too many is no loss.
+  Result<std::vector<DirtyRun>> take() const {
+    std::vector<DirtyRun> runs;
+    std::size_t count = 0;
+    TRY(read(false, [&](DirtyRun) { ++count; }));
+    runs.reserve(2 * count + 8);
+    TRY(read(true, [&](DirtyRun run) {
+      if (runs.size() < runs.capacity())
+        runs.push_back(run);
+      else
+        runs.back().last = run.last;
+    }));
+    return runs;
+  }
+};
+
 Result<> set_bits(Program& program, std::uint64_t bitmap, const std::vector<DirtyRun>& runs) {
   constexpr std::uint64_t kBits = 64, kAll = ~std::uint64_t{0};
   for (const DirtyRun& run : runs) {
@@ -91,12 +126,14 @@ Result<> Context::hwpt_alloc(Call& call) {
 
 // The entries are read in pieces with no lock held: the object is looked for again for each.
 Result<> Context::hwpt_invalidate(Call& call) {
+  TRY(call.prove_response());  // what was forgotten is not remembered again
   auto request = call.request<abi::HwptInvalidate>();
   const std::uint32_t entries = std::exchange(request.entry_num, 0);
   const auto invalidate = [&](UserArray& piece) -> Result<> {
     const MutexLock lock(mutex_);
     if (objects_.find(request.hwpt_id) == nullptr) return fail(ENOENT, "no object has this id");
-    if (auto* const nested = objects_.find<NestedHwpt>(request.hwpt_id)) return nested->domain().cache_invalidate_user(piece);
+    if (auto* const nested = objects_.find<NestedHwpt>(request.hwpt_id))
+      return nested->domain().cache_invalidate_user(piece);
     if (auto* const viommu = objects_.find<Viommu>(request.hwpt_id)) return viommu->driver_part().invalidate(piece);
     return fail(EINVAL, "the object caches nothing of the program's");
   };
@@ -146,11 +183,9 @@ Result<> Context::hwpt_get_dirty_bitmap(Call& call) {
     if (!is_aligned(request.iova | request.length, alignment)) return fail(EINVAL, "the range is not aligned");
     // Before anything is cleared: what is read here is read once.
     TRY(call.program().check_pinnable(request.data, (bits + 63) / 64 * sizeof(std::uint64_t), true));
-    TRY(hwpt->domain().read_dirty(IovaRange::of(Iova{request.iova}, request.length),
-                                  (request.flags & abi::kDirtyNoClear) == 0, [&](Iova first, std::uint64_t bytes) {
-                                    const std::uint64_t from = first.value - request.iova;
-                                    runs.push_back({from / request.page_size, (from + bytes - 1) / request.page_size});
-                                  }));
+    const bool clear = (request.flags & abi::kDirtyNoClear) == 0;
+    const DirtyRange range{hwpt->domain(), IovaRange::of(Iova{request.iova}, request.length), request.page_size};
+    runs = TRY(clear ? range.take() : range.look());
   }
   const fault::Paused proven;  // that they can be written: above
   return set_bits(call.program(), request.data, runs);

@@ -19,6 +19,11 @@ void opened(Rig& rig) {
 
 constexpr Scenario kScenarios[] = {
     {"OpenContainer", [](Rig&) {}, [](Rig& rig) -> long { return rig.open_container(); }},
+    {"GetApiVersion", opened, [](Rig& rig) { return rig.call(rig.container_, abi::kGetApiVersion); }},
+    {"CheckExtension", attached,
+     [](Rig& rig) {
+       return rig.call(rig.container_, abi::kCheckExtension, static_cast<std::uint64_t>(abi::Extension::dma_cc));
+     }},
     {"OpenGroup", [](Rig&) {}, [](Rig& rig) -> long { return rig.open_group(Rig::kName); }},
     {"GroupGetStatus", opened,
      [](Rig& rig) {
@@ -59,19 +64,20 @@ constexpr Scenario kScenarios[] = {
        info.head.argsz = sizeof info;
        return rig.call(rig.container_, abi::kIommuGetInfo, &info);
      }},
-    {"MapDma", attached, [](Rig& rig) { return rig.map(Rig::kIova, rig.user(), 4 * kPageSize); }},
-    {"MapDmaBesideAnother", mapped,
+    {"IommuMapDma", attached, [](Rig& rig) { return rig.map(Rig::kIova, rig.user(), 4 * kPageSize); }},
+    {"IommuMapDmaBesideAnother", mapped,
      [](Rig& rig) { return rig.map(Rig::kIova + 4 * kPageSize, rig.user(8), kPageSize); }},
-    {"MapDmaForTwoGroups",
+    {"IommuMapDmaForTwoGroups",
      [](Rig& rig) {
        attached(rig);
        EXPECT_EQ(rig.add(kOther), 0);
      },
      [](Rig& rig) { return rig.map(Rig::kHugeIova, rig.user(), 16 * kPageSize); }},
-    {"UnmapDma", mapped, [](Rig& rig) { return rig.unmap(Rig::kIova, 4 * kPageSize).first; }},
-    {"UnmapDmaAll", mapped, [](Rig& rig) { return rig.unmap(0, 0, abi::kUnmapAll).first; }},
-    {"UnmapDmaVaddr", mapped, [](Rig& rig) { return rig.unmap(Rig::kIova, 4 * kPageSize, abi::kUnmapVaddr).first; }},
-    {"UnmapDmaWithBitmap",
+    {"IommuUnmapDma", mapped, [](Rig& rig) { return rig.unmap(Rig::kIova, 4 * kPageSize).first; }},
+    {"IommuUnmapDmaAll", mapped, [](Rig& rig) { return rig.unmap(0, 0, abi::kUnmapAll).first; }},
+    {"IommuUnmapDmaVaddr", mapped,
+     [](Rig& rig) { return rig.unmap(Rig::kIova, 4 * kPageSize, abi::kUnmapVaddr).first; }},
+    {"IommuUnmapDmaWithBitmap",
      [](Rig& rig) {
        mapped(rig);
        const abi::DirtyPages start{sizeof start, abi::kDirtyStart};
@@ -85,7 +91,12 @@ constexpr Scenario kScenarios[] = {
                  {kPageSize, sizeof(std::uint64_t), rig.user(60)}};
        return rig.call(rig.container_, abi::kIommuUnmapDma, &request);
      }},
-    {"GetDirtyBitmap",
+    {"IommuDirtyPagesStart", mapped,
+     [](Rig& rig) {
+       const abi::DirtyPages start{sizeof start, abi::kDirtyStart};
+       return rig.call(rig.container_, abi::kIommuDirtyPages, &start);
+     }},
+    {"IommuDirtyPagesGetBitmap",
      [](Rig& rig) {
        mapped(rig);
        const abi::DirtyPages start{sizeof start, abi::kDirtyStart};

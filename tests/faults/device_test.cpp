@@ -14,13 +14,13 @@ void opened(Rig& rig) {
 void on_a_bus(Rig& rig) {
   rig.attach(abi::Extension::type1_v2, "0000:01:00.0");
   rig.device = rig.open_device("0000:01:00.0");
-  EXPECT_EQ(rig.set_irqs(rig.device, abi::kIrqSetActionTrigger, abi::kMsixIrq, 0, {rig.event(0).descriptor()}), 0);
+  EXPECT_EQ(rig.set_irqs(rig.device, abi::kIrqSetActionTrigger, abi::kMsixIrq, 0, {rig.eventfd(0).descriptor()}), 0);
 }
 
 template <std::uint32_t index>
 void triggered(Rig& rig) {
   opened(rig);
-  EXPECT_EQ(rig.set_irqs(rig.device, abi::kIrqSetActionTrigger, index, 0, {rig.event(0).descriptor()}), 0);
+  EXPECT_EQ(rig.set_irqs(rig.device, abi::kIrqSetActionTrigger, index, 0, {rig.eventfd(0).descriptor()}), 0);
 }
 
 template <class Info, unsigned command>
@@ -46,6 +46,34 @@ void attached(Rig& rig) {
   EXPECT_GT(rig.attach_to(rig.device, rig.ioas), 0);
 }
 
+// The same where devices have PASIDs; the device is on the first of two page tables that are made for it.
+void with_pasids(Rig& rig) {
+  rig.mock_pci();
+  EXPECT_EQ(rig.map_fixed(rig.ioas_, Rig::kMockIova, rig.user(), 4 * kPageSize), 0);
+  rig.device = rig.open_cdev();
+  const auto id = static_cast<std::uint32_t>(rig.bind(rig.device));
+  rig.parent = static_cast<std::uint32_t>(rig.alloc_hwpt(id, rig.ioas_, fd::kHwptPasid));
+  rig.id = rig.alloc_hwpt(id, rig.ioas_, fd::kHwptPasid);
+  EXPECT_GT(rig.id, 0);
+  EXPECT_GT(rig.attach_to(rig.device, rig.parent), 0);
+}
+long attach_pasid(Rig& rig, std::int64_t pt) {
+  abi::AttachIommufdPt request{sizeof request, abi::kAttachPasid, static_cast<std::uint32_t>(pt), 5};
+  return rig.call(rig.device, abi::kDeviceAttachIommufdPt, &request);
+}
+void with_pasid_attached(Rig& rig) {
+  with_pasids(rig);
+  EXPECT_EQ(attach_pasid(rig, rig.parent), 0);
+}
+
+long export_bar(Rig& rig) {
+  const struct {
+    abi::FeatureDmaBuf head;
+    abi::DmaRange part;
+  } request{{sizeof request, abi::kFeatureGet | abi::kFeatureDmaBuf, 2, 0, 0, 1}, {0, kPageSize}};
+  return rig.call(rig.device, abi::kDeviceFeature, &request);
+}
+
 constexpr Scenario kScenarios[] = {
     {"GetInfo", opened, ask<abi::DeviceInfo, abi::kDeviceGetInfo>},
     {"GetRegionInfo", opened, ask<abi::RegionInfo, abi::kDeviceGetRegionInfo>},
@@ -69,36 +97,36 @@ constexpr Scenario kScenarios[] = {
      }},
     {"SetIrqsIntx", opened,
      [](Rig& rig) {
-       return rig.set_irqs(rig.device, abi::kIrqSetActionTrigger, abi::kIntxIrq, 0, {rig.event(0).descriptor()});
+       return rig.set_irqs(rig.device, abi::kIrqSetActionTrigger, abi::kIntxIrq, 0, {rig.eventfd(0).descriptor()});
      }},
     {"SetIrqsIntxAnew", triggered<abi::kIntxIrq>,
      [](Rig& rig) {
-       return rig.set_irqs(rig.device, abi::kIrqSetActionTrigger, abi::kIntxIrq, 0, {rig.event(1).descriptor()});
+       return rig.set_irqs(rig.device, abi::kIrqSetActionTrigger, abi::kIntxIrq, 0, {rig.eventfd(1).descriptor()});
      }},
     {"SetIrqsIntxUnmask", triggered<abi::kIntxIrq>,
      [](Rig& rig) {
-       return rig.set_irqs(rig.device, abi::kIrqSetActionUnmask, abi::kIntxIrq, 0, {rig.event(1).descriptor()});
+       return rig.set_irqs(rig.device, abi::kIrqSetActionUnmask, abi::kIntxIrq, 0, {rig.eventfd(1).descriptor()});
      }},
     {"SetIrqsMsi", opened,
      [](Rig& rig) {
        return rig.set_irqs(rig.device, abi::kIrqSetActionTrigger, abi::kMsiIrq, 0,
-                           {rig.event(0).descriptor(), rig.event(1).descriptor()});
+                           {rig.eventfd(0).descriptor(), rig.eventfd(1).descriptor()});
      }},
     {"SetIrqsMsix", opened,
      [](Rig& rig) {
        return rig.set_irqs(rig.device, abi::kIrqSetActionTrigger, abi::kMsixIrq, 0,
-                           {rig.event(0).descriptor(), rig.event(1).descriptor(), rig.event(2).descriptor()});
+                           {rig.eventfd(0).descriptor(), rig.eventfd(1).descriptor(), rig.eventfd(2).descriptor()});
      }},
     {"SetIrqsMsixAnew", triggered<abi::kMsixIrq>,
      [](Rig& rig) {
        return rig.set_irqs(rig.device, abi::kIrqSetActionTrigger, abi::kMsixIrq, 0,
-                           {rig.event(1).descriptor(), rig.event(2).descriptor()});
+                           {rig.eventfd(1).descriptor(), rig.eventfd(2).descriptor()});
      }},
     {"SetIrqsMsixOff", triggered<abi::kMsixIrq>,
      [](Rig& rig) { return rig.set_irqs_count(rig.device, abi::kIrqSetActionTrigger, abi::kMsixIrq, 0, 0); }},
     {"SetIrqsRequest", opened,
      [](Rig& rig) {
-       return rig.set_irqs(rig.device, abi::kIrqSetActionTrigger, abi::kReqIrq, 0, {rig.event(0).descriptor()});
+       return rig.set_irqs(rig.device, abi::kIrqSetActionTrigger, abi::kReqIrq, 0, {rig.eventfd(0).descriptor()});
      }},
     {"Reset", triggered<abi::kMsixIrq>, [](Rig& rig) { return rig.call(rig.device, abi::kDeviceReset); }},
     {"ReadOfConfigurationSpace", opened,
@@ -134,6 +162,14 @@ constexpr Scenario kScenarios[] = {
      },
      [](Rig& rig) -> long { return rig.attach_to(rig.device, rig.other_ioas); }},
     {"DetachIommufdPt", attached, [](Rig& rig) { return rig.detach(rig.device); }},
+    {"AttachIommufdPtOfAPasid", with_pasids, [](Rig& rig) { return attach_pasid(rig, rig.id); }},
+    {"AttachIommufdPtOfAPasidReplaces", with_pasid_attached, [](Rig& rig) { return attach_pasid(rig, rig.id); }},
+    {"DetachIommufdPtOfAPasid", with_pasid_attached,
+     [](Rig& rig) {
+       const abi::DetachIommufdPt request{sizeof request, abi::kDetachPasid, 5};
+       return rig.call(rig.device, abi::kDeviceDetachIommufdPt, &request);
+     }},
+    {"FeatureDmaBuf", attached, export_bar},
     {"CloseOfAnAttachedDevice", attached,
      [](Rig& rig) -> long {
        rig.program_.close(rig.device);

@@ -91,6 +91,28 @@ long hw_info(Rig& rig) {
   return rig.command(fd::kGetHwInfo, request);
 }
 
+long change_process(Rig& rig) {
+  fd::IoasChangeProcess request{.size = sizeof request, .reserved = 0};
+  return rig.call(rig.device, fd::kIoasChangeProcess, &request);
+}
+
+// A device's registers as a DMA-BUF, and the device on an IOAS.
+void with_exported_bar(Rig& rig) {
+  with_ioas(rig);
+  rig.device = rig.attached_device(rig.ioas);
+  const struct {
+    abi::FeatureDmaBuf head;
+    abi::DmaRange part;
+  } request{{sizeof request, abi::kFeatureGet | abi::kFeatureDmaBuf, 2, 0, 0, 1}, {0, kPageSize}};
+  rig.id = rig.call(rig.device, abi::kDeviceFeature, &request);
+  EXPECT_GT(rig.id, 0);
+}
+long map_exported_bar(Rig& rig) {
+  fd::IoasMapFile request{0,         Rig::kBoth | fd::kMapFixedIova, rig.ioas, static_cast<int>(rig.id), 0, kPageSize,
+                          Rig::kIova};
+  return rig.command(fd::kIoasMapFile, request);
+}
+
 constexpr Scenario kScenarios[] = {
     {"Open", [](Rig&) {}, [](Rig& rig) -> long { return rig.open_iommufd(); }},
     {"IoasAlloc", [](Rig&) {}, ioas_alloc},
@@ -122,10 +144,27 @@ constexpr Scenario kScenarios[] = {
     {"IoasUnmapInTwoDomains", in_two_domains,
      [](Rig& rig) -> long { return rig.unmap_range(rig.ioas, Rig::kIova, 4 * kPageSize); }},
     {"IoasUnmapAll", in_domain, [](Rig& rig) -> long { return rig.unmap_range(rig.ioas, 0, Rig::kAll); }},
-    {"IoasChangeProcess", with_ioas,
+    {"IoasMapFileOfADmaBuf", with_exported_bar, map_exported_bar},
+    {"IoasChangeProcessOfNothing",
      [](Rig& rig) {
-       fd::IoasChangeProcess request{};
-       return rig.command(fd::kIoasChangeProcess, request);
+       with_ioas(rig);
+       rig.device = rig.iommufd_;
+     },
+     change_process},
+    {"IoasChangeProcess",
+     [](Rig& rig) {
+       with_ioas(rig);
+       EXPECT_GT(rig.attached_device(rig.ioas), 0);
+       EXPECT_EQ(map_file(rig), 0);
+       rig.device = rig.file_in_another_process();
+     },
+     change_process},
+    {"OptionRlimitMode", [](Rig&) {},
+     [](Rig& rig) {
+       fd::Option request{};
+       request.option_id = fd::kOptionRlimitMode;
+       request.op = fd::kOptionGet;
+       return rig.command(fd::kOption, request);
      }},
     {"OptionHugePages", with_ioas, set_huge_pages},
     {"VfioIoasGet", in_compat_mode,
@@ -151,14 +190,36 @@ constexpr Scenario kScenarios[] = {
        EXPECT_EQ(rig.set_container(rig.group_, rig.iommufd_), 0);
      },
      [](Rig& rig) -> long { return rig.open_device(); }},
-    {"CompatMapDma", in_compat_mode, [](Rig& rig) { return rig.map(Rig::kIova, rig.user(), 4 * kPageSize); }},
-    {"CompatUnmapDma",
+    {"CompatGetApiVersion", in_compat_mode, [](Rig& rig) { return rig.call(rig.iommufd_, abi::kGetApiVersion); }},
+    {"CompatCheckExtension", in_compat_mode,
+     [](Rig& rig) {
+       return rig.call(rig.iommufd_, abi::kCheckExtension, static_cast<std::uint64_t>(abi::Extension::dma_cc));
+     }},
+    {"CompatSetIommu",
+     [](Rig& rig) {
+       rig.group_ = rig.open_group(Rig::kName);
+       EXPECT_EQ(rig.set_container(rig.group_, rig.iommufd_), 0);
+     },
+     [](Rig& rig) {
+       return rig.call(rig.iommufd_, abi::kSetIommu, static_cast<std::uint64_t>(abi::Extension::type1));
+     }},
+    {"CompatIommuGetInfo", in_compat_mode,
+     [](Rig& rig) {
+       struct {
+         abi::Type1Info head;
+         std::uint64_t caps[32];
+       } info{};
+       info.head.argsz = sizeof info;
+       return rig.call(rig.iommufd_, abi::kIommuGetInfo, &info);
+     }},
+    {"CompatIommuMapDma", in_compat_mode, [](Rig& rig) { return rig.map(Rig::kIova, rig.user(), 4 * kPageSize); }},
+    {"CompatIommuUnmapDma",
      [](Rig& rig) {
        in_compat_mode(rig);
        EXPECT_EQ(rig.map(Rig::kIova, rig.user(), 4 * kPageSize), 0);
      },
      [](Rig& rig) { return rig.unmap(Rig::kIova, 4 * kPageSize).first; }},
-    {"CompatUnmapDmaOfAPart",
+    {"CompatIommuUnmapDmaOfAPart",
      [](Rig& rig) {
        rig.group_ = rig.open_group(Rig::kName);
        rig.container_ = rig.iommufd_;

@@ -8,12 +8,27 @@
 #include <filesystem>
 #include <fstream>
 
-#include "drivers/mock_abi.h"
+#include "drivers/mock.h"
+#include "iommufd/access.h"
 #include "iommufd/context.h"
+#include "iommufd/event_queue.h"
 #include "vfio/abi.h"
 #include "vfio/iommufd_file.h"
 
 namespace softiommu::iommufd {
+
+// A friend of the queues.
+struct QueueView {
+  static std::string describe(FaultQueue& queue) {
+    const MutexLock answers(queue.answers_);
+    const MutexLock waiting(queue.waiting_lock_);
+    return fmt::format("page requests: {} wait, {} are read", queue.waiting_.size(), queue.taken_.size());
+  }
+  static std::string describe(Veventq& queue) {
+    const MutexLock lock(queue.mutex_);
+    return fmt::format("events: {} wait, lost {}", queue.events_.size(), queue.lost_.has_value());
+  }
+};
 
 namespace {
 
@@ -41,7 +56,20 @@ std::string describe_device(BoundDevice& device) {
   for (const auto& [pasid, attachment] : device.group().attachments)
     text += fmt::format(" {} (pasid {}, {} devices, this {})", attachment.hwpt->id(), pasid, attachment.devices.size(),
                         attachment.has(device));
+  if (dynamic_cast<const mock::MockDriver*>(device.device().driver()) == nullptr) return text;
+  for (unsigned i = 0; i < mock::abi::kDeviceCaches; ++i)
+    text += fmt::format(", cached {:x}", mock::MockDriver::data_of(device.device()).guest().cached(i));
   return text;
+}
+
+// What is known of other objects besides their use.
+std::string describe_other(Object& object) {
+  if (auto* const queue = dynamic_cast<FaultQueue*>(&object)) return QueueView::describe(*queue);
+  if (auto* const queue = dynamic_cast<Veventq*>(&object)) return QueueView::describe(*queue);
+  if (const auto* const access = dynamic_cast<AccessObject*>(&object))
+    return fmt::format("access to {}", access->ioas() == nullptr ? 0 : access->ioas()->id());
+  if (auto* const viommu = dynamic_cast<Viommu*>(&object)) return fmt::format("{} queues", viommu->hw_queues().size());
+  return typeid(object).name();
 }
 
 std::string describe_hwpt(Hwpt& hwpt) {
@@ -55,8 +83,7 @@ std::string describe_hwpt(Hwpt& hwpt) {
 
 }  // namespace
 
-std::vector<std::string> StateView::objects(Context& context,
-                                            const std::function<std::string(const Domain&)>& describe) {
+std::vector<std::string> StateView::objects(Context& context, const std::function<std::string(Domain&)>& describe) {
   const MutexLock lock(context.mutex_);
   std::vector<std::string> lines{fmt::format("compat {}, accounting {}, the user's pages {}",
                                              context.compat_ == nullptr ? 0 : context.compat_->id(),
@@ -67,7 +94,7 @@ std::vector<std::string> StateView::objects(Context& context,
   context.objects_.for_each<Ioas>([&](Ioas& ioas) { add(ioas, describe_ioas(ioas)); });
   context.objects_.for_each<BoundDevice>([&](BoundDevice& device) { add(device, describe_device(device)); });
   context.objects_.for_each<Hwpt>([&](Hwpt& hwpt) { add(hwpt, describe_hwpt(hwpt) + ", " + describe(hwpt.domain())); });
-  context.objects_.for_each<Object>([&](Object& object) { add(object, typeid(object).name()); });
+  context.objects_.for_each<Object>([&](Object& object) { add(object, describe_other(object)); });
   return lines;
 }
 
@@ -107,10 +134,15 @@ class Observer {
 
  private:
   // Domains are told apart by when they are first met, not by where or when they were made.
-  std::string describe(const Domain& domain) {
+  std::string describe(Domain& domain) {
     const auto met = std::ranges::find(met_, &domain);
     const auto number = met - met_.begin();
     if (met == met_.end()) met_.push_back(&domain);
+    if (const auto* const nested = dynamic_cast<const mock::MockNested*>(&domain)) {
+      std::string entries;
+      for (unsigned i = 0; i < mock::abi::kIotlbEntries; ++i) entries += fmt::format(" {:x}", nested->cached(i));
+      return fmt::format("domain {} (nested):{}", number, entries);
+    }
     if (domain.type() != DomainType::paging) return fmt::format("domain {} (static)", number);
     std::string text = fmt::format("domain {}:", number);
     for (const std::uint64_t iova : probed_iovas()) {
@@ -119,11 +151,17 @@ class Observer {
       const auto host = reinterpret_cast<std::uint64_t>(world_.system.machine().memory().host(*pa));
       text += fmt::format(" {:x}>{:x}", iova, host - world_.memory);
     }
+    const auto* const mock = dynamic_cast<const mock::MockDomain*>(&domain);
+    if (mock == nullptr || !mock->can_track_dirty()) return text;
+    text += mock->tracks_dirty() ? ", dirty:" : ", dirty pages are not tracked:";
+    (void)domain.read_dirty(domain.aperture(), false, [&](Iova first, std::uint64_t bytes) {
+      text += fmt::format(" {:x}+{:x}", first.value, bytes);
+    });
     return text;
   }
 
   void add_group(Group& group) {
-    const Domain* const domain = group.domain();
+    Domain* const domain = group.domain();
     state_[fmt::format("group {}", group.id())] =
         fmt::format("owned {}, broken {}, on {}", group.dma_owner_claimed(), group.broken(),
                     domain == nullptr ? "nothing" : describe(*domain));
@@ -145,7 +183,7 @@ class Observer {
     if (auto* const iommufd = dynamic_cast<vfio::IommufdFile*>(&file)) {
       unsigned line = 0;
       for (const std::string& text :
-           iommufd::StateView::objects(*iommufd->context(), [this](const Domain& domain) { return describe(domain); }))
+           iommufd::StateView::objects(*iommufd->context(), [this](Domain& domain) { return describe(domain); }))
         state_[fmt::format("{}, {}", name, line++)] = text;
       return;
     }

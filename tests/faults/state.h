@@ -20,7 +20,7 @@ class Context;
 
 // What a context holds; a friend of it.
 struct StateView {
-  static std::vector<std::string> objects(Context& context, const std::function<std::string(const Domain&)>& describe);
+  static std::vector<std::string> objects(Context& context, const std::function<std::string(Domain&)>& describe);
 };
 
 }  // namespace softiommu::iommufd

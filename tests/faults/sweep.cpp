@@ -8,6 +8,7 @@
 #include <ostream>
 
 #include "base/fault.h"
+#include "vfio/iommufd_file.h"
 
 namespace softiommu::test {
 
@@ -36,6 +37,20 @@ Rig::Rig() : memory_file_(memfd_create("softiommu-faults", MFD_CLOEXEC)) {
   EXPECT_EQ(ftruncate(memory_file_, 64 * static_cast<off_t>(kPageSize)), 0);
 }
 Rig::~Rig() { close(memory_file_); }
+
+int Rig::file_in_another_process() {
+  const auto& context = dynamic_cast<vfio::IommufdFile&>(program_[iommufd_]).context();
+  return *program_.install(std::make_shared<vfio::IommufdFile>(context, *other_process_), 0);
+}
+
+ssize_t Rig::pread(int file, void* into, std::size_t bytes) {
+  const fault::Call fallible;
+  return program_[file].pread(address(into), bytes, 0);
+}
+ssize_t Rig::pwrite(int file, const void* from, std::size_t bytes) {
+  const fault::Call fallible;
+  return program_[file].pwrite(address(from), bytes, 0);
+}
 
 void PrintTo(const Scenario& scenario, std::ostream* out) { *out << scenario.name; }
 std::string name_of(const ::testing::TestParamInfo<Scenario>& info) { return info.param.name; }

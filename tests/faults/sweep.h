@@ -34,15 +34,33 @@ class Rig : public MockTest {
   using IommufdTest::open_iommufd;
   using IommufdTest::ranges;
   using IommufdTest::unmap_range;
+  using MockTest::address;
+  using MockTest::copy_bytes;
+  using MockTest::dma_buf;
+  using MockTest::event;
+  using MockTest::fault_queue;
+  using MockTest::faulting;
+  using MockTest::hw_queue;
   using MockTest::hwpt;
   using MockTest::ioas_;
+  using MockTest::kIotlb;
+  using MockTest::map_buffer;
   using MockTest::mock_device;
+  using MockTest::mock_pci;
   using MockTest::MockDevice;
   using MockTest::move;
+  using MockTest::move_access;
   using MockTest::nest_parent;
   using MockTest::nested;
   using MockTest::nested_request;
+  using MockTest::open_access;
+  using MockTest::page_request;
+  using MockTest::pasid;
+  using MockTest::pin;
+  using MockTest::Queue;
+  using MockTest::revoke;
   using MockTest::test;
+  using MockTest::unpin;
   using MockTest::vdevice;
   using MockTest::viommu;
   using VfioTest::add;
@@ -68,13 +86,19 @@ class Rig : public MockTest {
   static constexpr std::uint64_t kIova = 0x10000, kHugeIova = 0x200000, kMockIova = mabi::kApertureFirst;
   std::uint64_t user(std::size_t page = 0) const { return pages_.address() + page * kPageSize; }
   int memory_file() const { return memory_file_; }
-  Event& event(std::size_t i) { return events_[i]; }
+  Event& eventfd(std::size_t i) { return events_[i]; }
+  // The iommufd as a process has it that the first one gave it to.
+  int file_in_another_process();
+  // A call of read() or write() answers for every failure on the way, as that of an ioctl.
+  ssize_t pread(int file, void* into, std::size_t bytes);
+  ssize_t pwrite(int file, const void* from, std::size_t bytes);
 
   std::uint32_t ioas = 0, other_ioas = 0;
   int device = -1;
-  std::int64_t id = 0;
+  std::int64_t id = 0, access = 0, number = 0;
   MockDevice mock;
   std::uint32_t parent = 0;
+  Queue queue;
 
   Rig();
   ~Rig() override;
@@ -84,6 +108,7 @@ class Rig : public MockTest {
 
  private:
   Pages pages_{64};
+  std::shared_ptr<FakeProgram> other_process_ = std::make_shared<FakeProgram>();
   Event events_[3];
   int memory_file_;
 };

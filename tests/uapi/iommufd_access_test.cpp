@@ -9,41 +9,6 @@ class AccessTest : public MockTest {
  protected:
   static constexpr std::uint64_t kIova = mabi::kApertureFirst;
 
-  // Its descriptor, or a negative errno.
-  std::int64_t open_access(std::uint32_t flags = tabi::kAccessNeedsPin, std::uint32_t ioas = 0) {
-    tabi::Command ask{};
-    ask.id = ioas == 0 ? ioas_ : ioas;
-    ask.create_access.flags = flags;
-    const long answer = test(tabi::Op::create_access, ask);
-    return answer == 0 ? ask.create_access.out_access_fd : answer;
-  }
-  // The number of what is pinned, or a negative errno; the pages must be those at `user`.
-  std::int64_t pin(std::int64_t access, std::uint64_t iova, std::uint64_t bytes, std::uint64_t user = 0,
-                   std::uint32_t flags = 0) {
-    tabi::Command ask{};
-    ask.id = static_cast<std::uint32_t>(access);
-    ask.access_pages = {flags, 0, iova, bytes, user};
-    const long answer = test(tabi::Op::access_pages, ask);
-    return answer == 0 ? ask.access_pages.out_access_pages_id : answer;
-  }
-  long unpin(std::int64_t access, std::int64_t number) {
-    tabi::Command ask{};
-    ask.id = static_cast<std::uint32_t>(access);
-    ask.destroy_access_pages.access_pages_id = static_cast<std::uint32_t>(number);
-    return test(tabi::Op::destroy_access_pages, ask);
-  }
-  long move_access(std::int64_t access, std::uint32_t ioas) {
-    tabi::Command ask{};
-    ask.id = static_cast<std::uint32_t>(access);
-    ask.access_replace_ioas.ioas_id = ioas;
-    return test(tabi::Op::access_replace_ioas, ask);
-  }
-  long copy_bytes(std::int64_t access, std::uint64_t iova, std::string& text, std::uint32_t flags) {
-    tabi::Command ask{};
-    ask.id = static_cast<std::uint32_t>(access);
-    ask.access_rw = {iova, text.size(), address(text.data()), flags};
-    return test(tabi::Op::access_rw, ask);
-  }
   std::string read_bytes(std::int64_t access, std::uint64_t iova, std::size_t bytes, std::uint32_t flags = 0) {
     std::string text(bytes, '?');
     EXPECT_EQ(copy_bytes(access, iova, text, flags), 0);
@@ -189,20 +154,6 @@ TEST_F(AccessTest, ItsFileKeepsTheContext) {
 
 class DmaBufTest : public AccessTest {
  protected:
-  int dma_buf(std::uint32_t bytes) {
-    tabi::Command ask{};
-    ask.dmabuf_get = {bytes, 0};
-    return static_cast<int>(test(tabi::Op::dmabuf_get, ask));
-  }
-  long revoke(int buffer, bool revoked) {
-    tabi::Command ask{};
-    ask.dmabuf_revoke = {buffer, revoked ? 1U : 0U};
-    return test(tabi::Op::dmabuf_revoke, ask);
-  }
-  long map_buffer(int buffer, std::uint64_t start, std::uint64_t bytes, std::uint64_t iova = kIova) {
-    fd::IoasMapFile request{0, kBoth | fd::kMapFixedIova, ioas_, buffer, start, bytes, iova};
-    return command(fd::kIoasMapFile, request);
-  }
   // Is something mapped there in the page table?
   bool translates(std::uint32_t hwpt, std::uint64_t iova) {
     tabi::Command ask{};

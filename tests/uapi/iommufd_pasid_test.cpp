@@ -17,20 +17,12 @@ class PasidTest : public MockTest {
     plain_ = static_cast<std::uint32_t>(alloc_hwpt(device_.id, ioas_));
     EXPECT_EQ(move(device_, first_), 0);
   }
-  long pasid_test(tabi::Op op, std::uint32_t pasid, std::uint32_t pt) {
-    tabi::Command ask{};
-    ask.id = device_.object;
-    ask.pasid_attach = {pasid, pt};
-    return test(op, ask);
-  }
-  long attach(std::uint32_t pt, std::uint32_t pasid = kPasid) { return pasid_test(tabi::Op::pasid_attach, pasid, pt); }
-  long replace(std::uint32_t pt, std::uint32_t pasid = kPasid) {
-    return pasid_test(tabi::Op::pasid_replace, pasid, pt);
-  }
-  long detach(std::uint32_t pasid = kPasid) { return pasid_test(tabi::Op::pasid_detach, pasid, 0); }
+  long attach(std::uint32_t pt, std::uint32_t of = kPasid) { return pasid(tabi::Op::pasid_attach, device_, of, pt); }
+  long replace(std::uint32_t pt, std::uint32_t of = kPasid) { return pasid(tabi::Op::pasid_replace, device_, of, pt); }
+  long detach(std::uint32_t of = kPasid) { return pasid(tabi::Op::pasid_detach, device_, of, 0); }
   // 0: on none.
-  bool is_on(std::uint32_t pt, std::uint32_t pasid = kPasid) {
-    return pasid_test(tabi::Op::pasid_check_hwpt, pasid, pt) == 0;
+  bool is_on(std::uint32_t pt, std::uint32_t of = kPasid) {
+    return pasid(tabi::Op::pasid_check_hwpt, device_, of, pt) == 0;
   }
 
   MockDevice device_;

@@ -25,9 +25,7 @@ class ViommuTest : public MockTest {
   }
   std::int64_t queue(std::uint32_t index, std::uint64_t iova, std::uint64_t bytes,
                      std::uint32_t type = mabi::kHwQueueType) {
-    fd::HwQueueAlloc request{0, 0, viommu_, type, index, 0, iova, bytes};
-    const long answer = command(fd::kHwQueueAlloc, request);
-    return answer == 0 ? request.out_hw_queue_id : answer;
+    return hw_queue(viommu_, index, iova, bytes, type);
   }
 
   MockDevice device_;

@@ -13,6 +13,20 @@ namespace softiommu::test {
 namespace mabi = mock::abi;
 namespace tabi = iommufd::selftest::abi;
 
+// The mock IOMMU in front of the machine's PCI devices, which have PASIDs then: what a program can do with a device
+// file and the hardware that it has no model of.
+class PciMockDriver final : public mock::MockDriver {
+ public:
+  using MockDriver::MockDriver;
+  std::string_view unit_model() const override { return "intel-vtd"; }
+  Result<> add_unit(const UnitHardware& /*hardware*/) override { return {}; }
+  Result<std::unique_ptr<DeviceData>> probe(Device& /*device*/) override {
+    return std::make_unique<mock::MockDevice>(mabi::kDevicePasid);
+  }
+  static std::unique_ptr<Driver> make() { return std::make_unique<PciMockDriver>(*tables_to_use); }
+  static inline TableMemory* tables_to_use = nullptr;  // make() takes nothing
+};
+
 class MockTest : public IommufdTest {
  protected:
   struct MockDevice {
@@ -34,6 +48,18 @@ class MockTest : public IommufdTest {
   void TearDown() override {
     program_.close_all();
     VfioTest::TearDown();
+  }
+  // The machine's PCI devices are behind the mock too, from now on.
+  void mock_pci() {
+    program_.close_all();
+    vfio_.reset();
+    system_.reset();
+    PciMockDriver::tables_to_use = &machine_->memory().tables();
+    constexpr MakeDriver kDrivers[] = {PciMockDriver::make};
+    system_ = *System::create(*machine_, kDrivers, {});
+    vfio_ = std::make_unique<Vfio>(*system_, VfioOptions{});
+    iommufd_ = open_iommufd();
+    ioas_ = alloc_ioas();
   }
 
   static std::uint64_t address(const void* of) { return reinterpret_cast<std::uint64_t>(of); }
@@ -138,6 +164,72 @@ class MockTest : public IommufdTest {
     fd::VdeviceAlloc request{0, of, device.id, 0, name};
     const long answer = command(fd::kVdeviceAlloc, request);
     return answer == 0 ? request.out_vdevice_id : answer;
+  }
+
+  std::int64_t hw_queue(std::uint32_t of, std::uint32_t index, std::uint64_t iova, std::uint64_t bytes,
+                        std::uint32_t type = mabi::kHwQueueType) {
+    fd::HwQueueAlloc request{0, 0, of, type, index, 0, iova, bytes};
+    const long answer = command(fd::kHwQueueAlloc, request);
+    return answer == 0 ? request.out_hw_queue_id : answer;
+  }
+  long pasid(tabi::Op op, const MockDevice& device, std::uint32_t pasid, std::uint32_t pt) {
+    tabi::Command ask{};
+    ask.id = device.object;
+    ask.pasid_attach = {pasid, pt};
+    return test(op, ask);
+  }
+
+  // ---- accesses
+  // Its descriptor, or a negative errno.
+  std::int64_t open_access(std::uint32_t flags = tabi::kAccessNeedsPin, std::uint32_t ioas = 0) {
+    tabi::Command ask{};
+    ask.id = ioas == 0 ? ioas_ : ioas;
+    ask.create_access.flags = flags;
+    const long answer = test(tabi::Op::create_access, ask);
+    return answer == 0 ? ask.create_access.out_access_fd : answer;
+  }
+  // The number of what is pinned, or a negative errno; the pages must be those at `user`.
+  std::int64_t pin(std::int64_t access, std::uint64_t iova, std::uint64_t bytes, std::uint64_t user = 0,
+                   std::uint32_t flags = 0) {
+    tabi::Command ask{};
+    ask.id = static_cast<std::uint32_t>(access);
+    ask.access_pages = {flags, 0, iova, bytes, user};
+    const long answer = test(tabi::Op::access_pages, ask);
+    return answer == 0 ? ask.access_pages.out_access_pages_id : answer;
+  }
+  long unpin(std::int64_t access, std::int64_t number) {
+    tabi::Command ask{};
+    ask.id = static_cast<std::uint32_t>(access);
+    ask.destroy_access_pages.access_pages_id = static_cast<std::uint32_t>(number);
+    return test(tabi::Op::destroy_access_pages, ask);
+  }
+  long move_access(std::int64_t access, std::uint32_t ioas) {
+    tabi::Command ask{};
+    ask.id = static_cast<std::uint32_t>(access);
+    ask.access_replace_ioas.ioas_id = ioas;
+    return test(tabi::Op::access_replace_ioas, ask);
+  }
+  long copy_bytes(std::int64_t access, std::uint64_t iova, std::string& text, std::uint32_t flags) {
+    tabi::Command ask{};
+    ask.id = static_cast<std::uint32_t>(access);
+    ask.access_rw = {iova, text.size(), address(text.data()), flags};
+    return test(tabi::Op::access_rw, ask);
+  }
+
+  // ---- DMA-BUFs of nobody's device
+  int dma_buf(std::uint32_t bytes) {
+    tabi::Command ask{};
+    ask.dmabuf_get = {bytes, 0};
+    return static_cast<int>(test(tabi::Op::dmabuf_get, ask));
+  }
+  long revoke(int buffer, bool revoked) {
+    tabi::Command ask{};
+    ask.dmabuf_revoke = {buffer, revoked ? 1U : 0U};
+    return test(tabi::Op::dmabuf_revoke, ask);
+  }
+  long map_buffer(int buffer, std::uint64_t start, std::uint64_t bytes, std::uint64_t iova = mabi::kApertureFirst) {
+    fd::IoasMapFile request{0, kBoth | fd::kMapFixedIova, ioas_, buffer, start, bytes, iova};
+    return command(fd::kIoasMapFile, request);
   }
 
   template <class T>

@@ -99,6 +99,7 @@ Result<> dirty(Request& request) {
     }
     return count;
   };
+  TRY(request.call.prove_response());
   ask.out_nr_dirty = TRY(request.context.locked(set_dirty));
   return request.respond();
 }

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <optional>
 #include <set>
 
 #include "iommufd/selftest/access_file.h"
@@ -158,15 +159,22 @@ Result<> set_temp_memory_limit(Request& request) {
 // Memory of nobody's device.
 class TestDmaBuf final : public DmaBuf {
  public:
-  TestDmaBuf(TableMemory& memory, PhysAddr first, unsigned pages)
-      : DmaBuf(std::uint64_t{pages} << kPageShift), memory_(memory), first_(first), pages_(pages) {}
-  ~TestDmaBuf() override { memory_.free(first_, std::bit_ceil(pages_)); }
-  PhysAddr first() const override { return first_; }
+  static Result<std::shared_ptr<TestDmaBuf>> create(TableMemory& memory, unsigned pages) {
+    auto made = std::make_shared<TestDmaBuf>(memory, pages);
+    made->first_ = TRY(memory.allocate(std::bit_ceil(pages)));
+    return made;
+  }
+  TestDmaBuf(TableMemory& memory, unsigned pages)
+      : DmaBuf(std::uint64_t{pages} << kPageShift), memory_(memory), pages_(pages) {}
+  ~TestDmaBuf() override {
+    if (first_) memory_.free(*first_, std::bit_ceil(pages_));
+  }
+  PhysAddr first() const override { return *first_; }
 
  private:
   TableMemory& memory_;
-  const PhysAddr first_;
   const unsigned pages_;
+  std::optional<PhysAddr> first_;
 };
 
 Result<> dmabuf_get(Request& request) {
@@ -174,9 +182,7 @@ Result<> dmabuf_get(Request& request) {
   const auto& ask = request.command.dmabuf_get;
   const std::uint64_t pages = (std::uint64_t{ask.length} + (kPageSize - 1)) >> kPageShift;
   if (pages == 0 || pages > kMostPages) return fail(EINVAL, "the length is 0, or too large");
-  TableMemory& memory = request.context.memory().tables();
-  const auto count = static_cast<unsigned>(pages);
-  auto buffer = std::make_shared<TestDmaBuf>(memory, TRY(memory.allocate(std::bit_ceil(count))), count);
+  auto buffer = TRY(TestDmaBuf::create(request.context.memory().tables(), static_cast<unsigned>(pages)));
   request.call.set_value(TRY(request.program().install(std::make_shared<DmaBufFile>(std::move(buffer)),
                                                        static_cast<int>(ask.open_flags) & O_CLOEXEC)));
   return {};

@@ -21,16 +21,13 @@ void AccessObject::leave(Ioas& ioas) {
 Result<> AccessObject::begin_change(Ioas* to) {
   if (ioas_ != unpin_from_) return fail(EBUSY, "the access is being moved");
   if (to == ioas_) return {};
-  if (to != nullptr) {
-    TRY(to->table().add_access(this, alignment()));
-    to->use();
-  }
+  TRY(to->table().add_access(this, alignment()));
+  to->use();
   ioas_ = nullptr;
   return {};
 }
 
 void AccessObject::end_change(Ioas* to) {
-  if (to == ioas_) return;
   if (unpin_from_ != nullptr) leave(*unpin_from_);
   ioas_ = unpin_from_ = to;
 }
@@ -64,13 +61,15 @@ Access::~Access() {
 }
 
 Result<> Access::attach(std::uint32_t ioas_id) {
-  Ioas* to = nullptr;
+  Ioas *from = nullptr, *to = nullptr;
   TRY(context_->locked([&](ObjectTable& objects) -> Result<> {
+    from = object_.unpin_from();
     to = objects.find<Ioas>(ioas_id);
     if (to == nullptr) return fail(ENOENT, "no IOAS has this id");
     return object_.begin_change(to);
   }));
-  if (object_.unpin_from() != nullptr && object_.unpin_from() != to)
+  if (from == to) return {};
+  if (from != nullptr)
     if (const auto user = object_.user()) user->unmap({Iova{0}, Iova{~std::uint64_t{0}}});
   context_->locked([&](ObjectTable&) {
     object_.end_change(to);

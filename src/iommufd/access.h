@@ -38,7 +38,8 @@ class AccessObject final : public Object {
   Ioas* ioas() const { return ioas_; }
   // Where it unpins: the same, but while that is being changed the old one.
   Ioas* unpin_from() const { return unpin_from_; }
-  // EBUSY: it is being changed; EADDRINUSE: mappings are not aligned as it needs; ENOMEM.
+  // To where it is already: nothing changes. EBUSY: it is being changed; EADDRINUSE: mappings are not aligned as it
+  // needs; ENOMEM.
   Result<> begin_change(Ioas* to);
   void end_change(Ioas* to);
 

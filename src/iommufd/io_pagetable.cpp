@@ -130,7 +130,7 @@ Result<IoPagetable::Unmapping> IoPagetable::Unmapping::of(std::uint64_t iova, st
 }
 
 Result<> IoPagetable::unmap(Unmapping& unmapping) {
-  constexpr unsigned kMostTries = 100;
+  constexpr unsigned kMostTries = 101;  // as often as Linux asks
   IovaRange& rest = unmapping.rest;
   unmapping.in_the_way.reset();
   for (auto at = tree_.seek(rest.first); at && at.range().first <= rest.last; at = erase(at)) {

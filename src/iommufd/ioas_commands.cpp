@@ -157,10 +157,12 @@ Result<> Context::ioas_copy(Call& call) {
 }
 
 Result<> Context::unmap(std::uint32_t ioas_id, IoPagetable::Unmapping& unmapping) {
+  Ioas* asked_for = nullptr;  // in use while its accesses are asked: nothing else gets its id
   for (;;) {
     std::vector<std::shared_ptr<AccessUser>> users;
     {
       const MutexLock lock(mutex_);
+      if (asked_for != nullptr) asked_for->unuse();
       auto* const ioas = objects_.find<Ioas>(ioas_id);
       if (ioas == nullptr) return fail(ENOENT, "no IOAS has this id");
       TRY(ioas->table().unmap(unmapping));
@@ -168,6 +170,8 @@ Result<> Context::unmap(std::uint32_t ioas_id, IoPagetable::Unmapping& unmapping
       objects_.for_each<AccessObject>([&](const AccessObject& access) {
         if (access.unpin_from() == ioas) users.push_back(access.user());
       });
+      asked_for = ioas;
+      asked_for->use();
     }
     for (const auto& user : users)
       if (user != nullptr) user->unmap(*unmapping.in_the_way);

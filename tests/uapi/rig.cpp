@@ -3,12 +3,12 @@
 
 #include <fcntl.h>
 #include <sys/eventfd.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include <fstream>
 
 #include "base/fault.h"
-#include "base/guarded_copy.h"
 #include "drivers/registry.h"
 
 namespace softiommu::test {
@@ -109,16 +109,16 @@ FakeProgram::~FakeProgram() = default;
 
 Result<> FakeProgram::copy_in(void* to, std::uint64_t user, std::size_t bytes) {
   TRY(fault::pass("program.copy_in", EFAULT));
-  if (!accessible(user, bytes, PROT_READ)) return fail(EFAULT, "not mapped");
-  guarded_copy(to, reinterpret_cast<const void*>(user), bytes);
-  return {};
+  const iovec ours{to, bytes}, theirs{reinterpret_cast<void*>(user), bytes};
+  const ssize_t copied = process_vm_readv(getpid(), &ours, 1, &theirs, 1, 0);
+  return copied == static_cast<ssize_t>(bytes) ? Result<>{} : fail(EFAULT, "not mapped");
 }
 
 Result<> FakeProgram::copy_out(std::uint64_t user, const void* from, std::size_t bytes) {
   TRY(fault::pass("program.copy_out", EFAULT));
-  if (!accessible(user, bytes, PROT_WRITE)) return fail(EFAULT, "not mapped");
-  guarded_copy(reinterpret_cast<void*>(user), from, bytes);
-  return {};
+  const iovec ours{const_cast<void*>(from), bytes}, theirs{reinterpret_cast<void*>(user), bytes};
+  const ssize_t copied = process_vm_writev(getpid(), &ours, 1, &theirs, 1, 0);
+  return copied == static_cast<ssize_t>(bytes) ? Result<>{} : fail(EFAULT, "not mapped");
 }
 
 Result<> FakeProgram::check_pinnable(std::uint64_t user, std::uint64_t bytes, bool write) {
@@ -136,24 +136,28 @@ Result<int> FakeProgram::install(std::shared_ptr<File> file, int) {
   if (const int code = std::exchange(install_errno, 0); code != 0) return fail(code, "asked for");
   TRY(fault::pass("program.descriptor", EMFILE));
   const fault::Paused rig;
+  const std::scoped_lock lock(mutex_);
   files_[next_] = std::move(file);
   return next_++;
 }
 
 Result<std::shared_ptr<File>> FakeProgram::file_of(int descriptor) {
-  if (const auto found = files_.find(descriptor); found != files_.end()) return found->second;
+  {
+    const std::scoped_lock lock(mutex_);
+    if (const auto found = files_.find(descriptor); found != files_.end()) return found->second;
+  }
   if (fcntl(descriptor, F_GETFD) == -1) return fail(EBADF, "closed");
   return fail(EINVAL, "not ours");
 }
 
 Result<std::unique_ptr<FileMapping>> FakeProgram::map_file(const FilePart& part) {
-  if (files_.contains(part.descriptor)) return fail(EINVAL, "not a memory file");
+  if (is_ours(part.descriptor)) return fail(EINVAL, "not a memory file");
   TRY(fault::pass("program.file"));
   return FileMapping::create(part);
 }
 
 Result<int> FakeProgram::take_eventfd(int descriptor) {
-  if (files_.contains(descriptor)) return fail(EINVAL, "not an eventfd");
+  if (is_ours(descriptor)) return fail(EINVAL, "not an eventfd");
   TRY(fault::pass("program.eventfd", EMFILE));
   const fault::Paused rig;
   const int copy = dup(descriptor);
@@ -166,7 +170,31 @@ Result<int> FakeProgram::take_eventfd(int descriptor) {
   return fail(EINVAL, "not an eventfd");
 }
 
-void FakeProgram::close_all() { files_.clear(); }
+void FakeProgram::close(int descriptor) {
+  std::shared_ptr<File> last;  // may end here, without the lock
+  const std::scoped_lock lock(mutex_);
+  if (const auto found = files_.find(descriptor); found != files_.end()) {
+    last = std::move(found->second);
+    files_.erase(found);
+  }
+}
+
+void FakeProgram::close_all() {
+  const auto all = [&] {
+    const std::scoped_lock lock(mutex_);
+    return std::exchange(files_, {});
+  }();
+}
+
+File& FakeProgram::operator[](int descriptor) {
+  const std::scoped_lock lock(mutex_);
+  return *files_.at(descriptor);
+}
+
+bool FakeProgram::is_ours(int descriptor) {
+  const std::scoped_lock lock(mutex_);
+  return files_.contains(descriptor);
+}
 
 Pages::Pages(std::size_t count, int prot) : bytes_(count * kPageSize) {
   memory_ = mmap(nullptr, bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);

@@ -8,6 +8,7 @@
 #include <cstring>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <utility>
@@ -24,7 +25,7 @@ namespace softiommu::test {
 
 namespace abi = vfio::abi;
 
-// This process as the program under test. Addresses are checked page by page, so that bad ones are EFAULT.
+// This process as the program under test: the kernel copies, so that bad addresses are EFAULT. Threads may use it.
 class FakeProgram final : public Program {
  public:
   ~FakeProgram() override;
@@ -33,13 +34,13 @@ class FakeProgram final : public Program {
   Result<> check_pinnable(std::uint64_t user, std::uint64_t bytes, bool write) override;
   Result<PhysAddr> registers_at(std::uint64_t user, std::uint64_t bytes, bool write) override;
   Result<int> install(std::shared_ptr<File> file, int flags) override;
-  void take_back(int descriptor) override { files_.erase(descriptor); }
+  void take_back(int descriptor) override { close(descriptor); }
   Result<std::shared_ptr<File>> file_of(int descriptor) override;
   Result<std::unique_ptr<FileMapping>> map_file(const FilePart& part) override;
   Result<int> take_eventfd(int descriptor) override;
 
-  void close(int descriptor) { files_.erase(descriptor); }
-  File& operator[](int descriptor) { return *files_.at(descriptor); }
+  void close(int descriptor);
+  File& operator[](int descriptor);
   void close_all();
   const std::map<int, std::shared_ptr<File>>& files() const { return files_; }
   int install_errno = 0;  // the next install fails with it
@@ -47,6 +48,8 @@ class FakeProgram final : public Program {
   std::optional<std::pair<std::uint64_t, MmapPlan>> bar;
 
  private:
+  bool is_ours(int descriptor);
+  std::mutex mutex_;  // of the two
   int next_ = 1000;
   std::map<int, std::shared_ptr<File>> files_;
 };

@@ -34,21 +34,19 @@ class Call {
   // The command's structure has `bytes`, of which the program must have `minimum`; what it has not is 0.
   // EFAULT: not readable; EINVAL: too short; E2BIG: what we do not know is not 0.
   Result<> fetch(std::size_t minimum, std::size_t bytes) {
-    std::uint32_t size = 0;
-    TRY(program_.copy_in(&size, argument_, sizeof size));
-    if (size < minimum) return fail(EINVAL, "the structure is too short");
-    user_bytes_ = size;
-    for (std::uint64_t at = bytes; at < size;) {
+    TRY(fetch_least(minimum));
+    known_bytes_ = std::min<std::size_t>(user_bytes_, bytes);
+    for (std::uint64_t at = bytes; at < user_bytes_;) {
       std::array<std::uint8_t, kMost> rest;
-      const std::size_t part = std::min<std::size_t>(size - at, rest.size());
+      const std::size_t part = std::min<std::size_t>(user_bytes_ - at, rest.size());
       TRY(program_.copy_in(rest.data(), argument_ + at, part));
       if (std::any_of(rest.begin(), rest.begin() + static_cast<std::ptrdiff_t>(part),
                       [](auto byte) { return byte != 0; }))
         return fail(E2BIG, "the structure has fields that are not known");
       at += part;
     }
-    known_bytes_ = std::min<std::size_t>(size, bytes);
-    return program_.copy_in(buffer_.data(), argument_, known_bytes_);
+    if (known_bytes_ == minimum) return {};
+    return program_.copy_in(&buffer_[minimum], argument_ + minimum, known_bytes_ - minimum);
   }
 
   template <typename T>
@@ -96,6 +94,16 @@ class Call {
   }
 
  private:
+  // With its size, which says how much there is: of a structure that is too short not even that may be readable.
+  Result<> fetch_least(std::size_t minimum) {
+    std::uint32_t size = 0;
+    const Result<> fetched = program_.copy_in(buffer_.data(), argument_, minimum);
+    if (!fetched) TRY(program_.copy_in(buffer_.data(), argument_, sizeof size));
+    std::memcpy(&size, buffer_.data(), sizeof size);
+    user_bytes_ = size;
+    return size < minimum ? fail(EINVAL, "the structure is too short") : fetched;
+  }
+
   Program& program_;
   std::uint64_t argument_;
   std::size_t user_bytes_ = 0, known_bytes_ = 0;

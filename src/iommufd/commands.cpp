@@ -5,6 +5,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <iterator>
 #include <string_view>
 
 #include "base/fault.h"
@@ -80,10 +81,18 @@ constexpr bool fits_the_call() {
 }
 static_assert(fits_the_call());
 
+// Numbers follow each other, but for the last row's.
+constexpr bool numbers_are_indices() {
+  for (unsigned number = abi::kDestroy; number <= abi::kLast; ++number)
+    if (kCommands[number - abi::kDestroy].number != number) return false;
+  return std::size(kCommands) == abi::kLast - abi::kDestroy + 2;
+}
+static_assert(numbers_are_indices());
+
 const Command* find(unsigned number) {
-  for (const Command& command : kCommands)
-    if (command.number == number) return &command;
-  return nullptr;
+  if (number >= abi::kDestroy && number <= abi::kLast) return &kCommands[number - abi::kDestroy];
+  const Command& last = std::end(kCommands)[-1];
+  return number == last.number ? &last : nullptr;
 }
 
 bool may_change_accounting() {

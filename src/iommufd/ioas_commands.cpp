@@ -185,15 +185,19 @@ void Context::revoke(const DmaBuf& buffer) {
 
 Result<> Context::ioas_unmap(Call& call) {
   auto request = call.request<abi::IoasUnmap>();
-  auto unmapping = IoPagetable::Unmapping::everything();
   const bool all = request.iova == 0 && request.length == kMost;
-  if (!all) {
+  auto unmapping = IoPagetable::Unmapping::everything();
+  const auto check = [&]() -> Result<> {
+    if (!all) {
+      if (request.iova == kMost || request.length == kMost) return fail(EOVERFLOW, "an address or length is too large");
+      unmapping = TRY(IoPagetable::Unmapping::of(request.iova, request.length));
+    }
+    return call.prove_response();
+  };
+  if (const Result<> checked = check(); !checked) {
     const bool found = locked([&](ObjectTable& objects) { return objects.find<Ioas>(request.ioas_id) != nullptr; });
-    if (!found) return fail(ENOENT, "no IOAS has this id");
-    if (request.iova == kMost || request.length == kMost) return fail(EOVERFLOW, "an address or length is too large");
-    unmapping = TRY(IoPagetable::Unmapping::of(request.iova, request.length));
+    return found ? checked : fail(ENOENT, "no IOAS has this id");
   }
-  TRY(call.prove_response());
   TRY(unmap(request.ioas_id, unmapping));
   request.length = unmapping.bytes;
   if (!all && request.length == 0) return fail(ENOENT, "nothing is mapped there");

@@ -7,6 +7,8 @@
 
 #include <cstdint>
 #include <memory>
+#include <type_traits>
+#include <typeinfo>
 #include <utility>
 #include <vector>
 
@@ -34,6 +36,15 @@ class Object {
   unsigned users_ = 0;
 };
 
+// nullptr: the object is of another kind. What no class derives from is told by one comparison.
+template <class T>
+T* as(Object* object) {
+  if constexpr (std::is_final_v<T>)
+    return object != nullptr && typeid(*object) == typeid(T) ? static_cast<T*>(object) : nullptr;
+  else
+    return dynamic_cast<T*>(object);
+}
+
 class ObjectTable {
  public:
   // Gives the object an id and owns it. ENOMEM (it is destroyed then).
@@ -47,7 +58,7 @@ class ObjectTable {
   Object* find(std::uint32_t id) const { return id < slots_.size() ? slots_[id].object.get() : nullptr; }
   template <class T>
   T* find(std::uint32_t id) const {
-    return dynamic_cast<T*>(find(id));
+    return as<T>(find(id));
   }
   // ENOENT: no such object; EBUSY: something uses it. The caller ends its life, after what it holds is let go.
   Result<std::unique_ptr<Object>> take(std::uint32_t id);
@@ -61,7 +72,7 @@ class ObjectTable {
   template <class T, class Visitor>
   void for_each(Visitor&& visit) const {
     for (const Slot& slot : slots_)
-      if (auto* const object = dynamic_cast<T*>(slot.object.get())) visit(*object);
+      if (auto* const object = as<T>(slot.object.get())) visit(*object);
   }
 
  private:

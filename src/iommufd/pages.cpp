@@ -88,17 +88,13 @@ Result<Pages::Span> Pages::pin(PageRange range) {
   const ProgramMemory memory =
       file_ != nullptr ? ProgramMemory{user, nullptr} : TRY(account_.program().borrow(user, bytes, writable_));
   TRY(account_.charge(range.count()));
-  Span span{range, 0, 0, 0, {}};
+  Span span{.pages = range};
   const auto pinned = without_throwing([&]() -> Result<> {
     for (std::uint64_t done = 0; done < bytes;) {
-      span.runs.reserve(span.runs.size() + 1);
+      span.runs.make_room();
       const PhysRun run = TRY(memory_.pin(memory.address + done, bytes - done));
       done += run.bytes;
-      if (!span.runs.empty() && span.runs.back().first + span.runs.back().bytes == run.first) {
-        span.runs.back().bytes += run.bytes;
-      } else {
-        span.runs.push_back(run);
-      }
+      span.runs.add(run);
     }
     return {};
   });
@@ -132,16 +128,17 @@ void Pages::drop_unheld(PageRange range) {
 
 // A span begins at `page`, if it is in one. May throw: nothing changed then.
 void Pages::cut_before(std::uint64_t page) {
+  if (spans_.empty()) return;
   const std::size_t at = place_of(page);
   if (at == spans_.size() || spans_[at].pages.first >= page) return;
   spans_.reserve(spans_.size() + 1);
   Span upper{{page, spans_[at].pages.last}, spans_[at].holds, 0, spans_[at].end_here, {}};
-  std::vector<PhysRun> lower_runs;
+  PhysRuns lower_runs;
   std::uint64_t left = (page - spans_[at].pages.first) << kPageShift;  // the lower one's bytes
   for (const PhysRun& run : spans_[at].runs) {
     const std::uint64_t lower = std::min(run.bytes, left);
-    if (lower != 0) lower_runs.push_back({run.first, lower});
-    if (lower != run.bytes) upper.runs.push_back({run.first + lower, run.bytes - lower});
+    if (lower != 0) lower_runs.add({run.first, lower});
+    if (lower != run.bytes) upper.runs.add({run.first + lower, run.bytes - lower});
     left -= lower;
   }
   Span& lower = spans_[at];
@@ -153,22 +150,17 @@ void Pages::cut_before(std::uint64_t page) {
 
 // The opposite, where no hold begins or ends. Without memory they stay two.
 void Pages::join_before(std::uint64_t page) {
+  if (spans_.size() < 2) return;
   const std::size_t at = place_of(page);
   if (at == 0 || at == spans_.size() || spans_[at].pages.first != page) return;
   Span &lower = spans_[at - 1], &upper = spans_[at];
   if (lower.pages.last + 1 != page || lower.end_here != 0 || upper.begin_here != 0) return;
   const auto room = without_throwing([&]() -> Result<> {
-    lower.runs.reserve(lower.runs.size() + upper.runs.size());
+    lower.runs.make_room(upper.runs.size());
     return {};
   });
   if (!room) return;
-  for (const PhysRun& run : upper.runs) {
-    if (lower.runs.back().first + lower.runs.back().bytes == run.first) {
-      lower.runs.back().bytes += run.bytes;
-    } else {
-      lower.runs.push_back(run);
-    }
-  }
+  for (const PhysRun& run : upper.runs) lower.runs.add(run);
   lower.pages.last = upper.pages.last;
   lower.end_here = upper.end_here;
   spans_.erase(spans_.begin() + static_cast<std::ptrdiff_t>(at));

@@ -22,6 +22,35 @@
 
 namespace softiommu::iommufd {
 
+// Physically contiguous pieces, none of which continues the one before it. Most often there is one, which is in place.
+class PhysRuns {
+ public:
+  const PhysRun* begin() const { return more_.empty() ? &one_ : more_.data(); }
+  const PhysRun* end() const { return begin() + size(); }
+  std::size_t size() const { return more_.empty() ? (one_.bytes != 0 ? 1 : 0) : more_.size(); }
+  // The next `count` calls of add() do not throw then.
+  void make_room(std::size_t count = 1) {
+    const std::size_t wanted = size() + count;
+    if (wanted > 1 && wanted > more_.capacity()) more_.reserve(2 * wanted);
+  }
+  void add(PhysRun run) {
+    PhysRun& last = more_.empty() ? one_ : more_.back();
+    if (last.bytes == 0) {
+      last = run;
+    } else if (last.first + last.bytes == run.first) {
+      last.bytes += run.bytes;
+    } else {
+      make_room();
+      if (more_.empty()) more_.push_back(one_);
+      more_.push_back(run);
+    }
+  }
+
+ private:
+  PhysRun one_{PhysAddr{0}, 0};
+  std::vector<PhysRun> more_;  // empty, or all of them
+};
+
 class Pages {
  public:
   // `user` is the first byte; `writable`: pinned for writing, so that read-only memory is refused.
@@ -84,7 +113,7 @@ class Pages {
     PageRange pages;
     std::uint32_t holds = 0;
     std::uint32_t begin_here = 0, end_here = 0;  // holds whose first or last page it has at that end
-    std::vector<PhysRun> runs;
+    PhysRuns runs{};
   };
   using Spans = std::vector<Span>;  // in order, disjoint
 

@@ -32,8 +32,10 @@ class Program : public std::enable_shared_from_this<Program> {
  public:
   virtual ~Program() = default;
 
-  // Who to keep beyond the call. Not every Program is a program: one may stand for whoever calls at the moment.
-  virtual std::shared_ptr<Program> shared() { return shared_from_this(); }
+  // Not every Program is a program: one may stand for whoever calls at the moment. Who that is; for the call.
+  virtual Program& caller() { return *this; }
+  // The same, to keep beyond the call.
+  std::shared_ptr<Program> shared() { return caller().shared_from_this(); }
   // What it has pinned and locked, as /proc/PID/status shows it (VmPin, VmLck).
   LockedMemory& locked() { return locked_; }
 

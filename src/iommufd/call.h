@@ -24,9 +24,12 @@ class Call {
  public:
   static constexpr std::size_t kMost = 128;
 
-  Call(Program& program, std::uint64_t argument) : program_(program), argument_(argument) {}
+  Call(Program& program, std::uint64_t argument)
+      : whoever_calls_(program), program_(program.caller()), argument_(argument) {}
 
   Program& program() const { return program_; }
+  // For files that the call makes: others may call them.
+  Program& whoever_calls() const { return whoever_calls_; }
   // What the call answers if it succeeds: 0, unless a handler has more to say.
   long value() const { return value_; }
   void set_value(long value) { value_ = value; }
@@ -104,7 +107,7 @@ class Call {
     return size < minimum ? fail(EINVAL, "the structure is too short") : fetched;
   }
 
-  Program& program_;
+  Program &whoever_calls_, &program_;
   std::uint64_t argument_;
   std::size_t user_bytes_ = 0, known_bytes_ = 0;
   bool proven_ = false;

@@ -50,7 +50,7 @@ Result<> Context::respond_with_queue(Call& call, Answer& answer, std::uint32_t A
   const std::uint32_t id = queue.id();
   std::shared_ptr<QueueFile> file;
   Result<> done = without_throwing([&]() -> Result<> {
-    file = std::make_shared<QueueFile>(shared_from_this(), queue, call.program());
+    file = std::make_shared<QueueFile>(shared_from_this(), queue, call.whoever_calls());
     return {};
   });
   if (done)

@@ -18,6 +18,7 @@
 
 #include "base/mutex.h"
 #include "fuzz_run.h"
+#include "hostile_mock.h"
 #include "hostile_rig.h"
 #include "hw/edu.h"
 #include "hw/ioat.h"
@@ -35,7 +36,7 @@ namespace ioat = hw::ioat;
 using namespace std::chrono_literals;
 
 constexpr unsigned kThreads = 4;
-constexpr std::string_view kContainer = "/dev/vfio/vfio", kGroup = "/dev/vfio/", kDevice = "anon_inode",
+constexpr std::string_view kContainer = "/dev/vfio/vfio", kGroup = "/dev/vfio/", kDevice = "anon_inode:[vfio-device]",
                            kIommufd = "/dev/iommu", kDeviceFile = "/dev/vfio/devices/";
 constexpr auto kPatience = 30s;
 
@@ -45,7 +46,8 @@ class Client {
       : rig_(rig),
         program_(rig.program()),
         choice_(seed + number),
-        block_(program_.arena().first() + (std::uint64_t{number} << 16)) {}
+        block_(program_.arena().first() + (std::uint64_t{number} << 16)),
+        mock_(program_, choice_, block_ + 2 * kPageSize) {}
 
   void run(std::chrono::steady_clock::time_point end);
 
@@ -55,6 +57,7 @@ class Client {
   const char* doing() const { return doing_.load(std::memory_order_relaxed); }
   // After run(): how many calls of this number did not fail.
   std::uint64_t served(unsigned command) const { return served_[command - abi::command(0)]; }
+  std::uint64_t mock_served() const { return mock_served_; }
 
  private:
   struct Action {
@@ -87,6 +90,7 @@ class Client {
   void ask_space();
   void make_page_table();
   void move_device();
+  void use_mock() { mock_served_ += mock_.step(); }
   // Devices.
   void ask_device();
   void set_irqs();
@@ -141,6 +145,8 @@ class Client {
   HostileProgram& program_;
   Choice choice_;
   std::uint64_t block_;
+  HostileMock mock_;
+  std::uint64_t mock_served_ = 0;
   std::array<std::uint64_t, 64> served_{};  // by number: VFIO's and iommufd's are neighbours
   std::atomic<std::uint64_t> progress_{0};
   std::atomic<bool> done_{false};
@@ -168,6 +174,7 @@ constexpr Client::Action Client::kActions[] = {
     {"ask space", 8, &Client::ask_space},
     {"make page table", 8, &Client::make_page_table},
     {"move device", 12, &Client::move_device},
+    {"use mock", 40, &Client::use_mock},
     {"ask device", 8, &Client::ask_device},
     {"set irqs", 20, &Client::set_irqs},
     {"signal eventfd", 5, &Client::signal_eventfd},
@@ -699,6 +706,10 @@ void expect_was_at_work(const std::vector<std::unique_ptr<Client>>& clients) {
     std::printf("%llu calls of number %u were served\n", static_cast<unsigned long long>(served), command);
     EXPECT_GT(served, 0U) << command;
   }
+  std::uint64_t of_mock = 0;
+  for (const auto& client : clients) of_mock += client->mock_served();
+  std::printf("%llu calls of the mock IOMMU were served\n", static_cast<unsigned long long>(of_mock));
+  EXPECT_GT(of_mock, 0U);
 }
 
 TEST(HostileClient, LeavesNothingBehindAndBreaksNothing) {

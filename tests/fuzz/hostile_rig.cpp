@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "base/log.h"
+#include "drivers/mock.h"
 #include "drivers/registry.h"
 #include "vfio/abi.h"
 
@@ -64,7 +65,10 @@ HostileRig::HostileRig(bool paranoid) {
   machine_ = Machine::create(*spec, options).value();
   machine_->executor().set_latency(0);
   system_ = System::create(*machine_, all_drivers(), {}).value();
+  auto mock = std::make_unique<mock::MockDriver>(machine_->memory().tables());
   VfioOptions limits;
+  limits.selftest = mock.get();
+  system_->add_driver(std::move(mock));
   limits.memlock = {MemlockLimit::Kind::bytes, 3 * Arena::kBytes};
   limits.dma_entry_limit = 500;
   vfio_ = std::make_unique<Vfio>(*system_, limits);

@@ -2,13 +2,14 @@
 /*
  * Copies memory through a PCI device with VFIO, as one writes it for real hardware: nothing here knows softiommu.
  * The device is QEMU's "edu" (1234:11e8): it copies a page into its own buffer by DMA and back to another address.
+ * Its memory is mapped by a container, or by an iommufd.
  *
- * usage: vfio_dma 0000:00:06.0
+ * usage: vfio_dma [--iommufd] 0000:00:06.0
  */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/pci_regs.h>
-#include <linux/vfio.h>
 #include <poll.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -18,6 +19,8 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <unistd.h>
+
+#include "iommufd_calls.h"
 
 enum {
   EDU_ID = 0x00,
@@ -34,8 +37,17 @@ enum {
   EDU_BUFFER = 0x40000, /* the device's own memory, as its DMA engine addresses it */
 };
 
-#define IOVA 0x100000u
 #define PAGE 4096u
+#define MEMORY (2 * PAGE)
+#define LOWEST_IOVA 0x100000u
+
+/* Where the device's memory is mapped: in a container, or in an address space of an iommufd. */
+struct mapper {
+  int fd;
+  int is_iommufd;
+  uint32_t ioas;
+  uint64_t iova; /* of the memory */
+};
 
 static void die(const char* what) {
   perror(what);
@@ -59,23 +71,109 @@ static int group_of(const char* bdf) {
   return atoi(strrchr(link, '/') + 1);
 }
 
-static int open_device(const char* bdf, int* container) {
+static int open_by_group(const char* bdf, struct mapper* mapper) {
   char path[64];
   snprintf(path, sizeof path, "/dev/vfio/%d", group_of(bdf));
-  *container = open("/dev/vfio/vfio", O_RDWR | O_CLOEXEC);
-  if (*container < 0) die("/dev/vfio/vfio");
+  mapper->fd = open("/dev/vfio/vfio", O_RDWR | O_CLOEXEC);
+  if (mapper->fd < 0) die("/dev/vfio/vfio");
   int group = open(path, O_RDWR | O_CLOEXEC);
   if (group < 0) die(path);
 
   struct vfio_group_status status = {.argsz = sizeof status};
   if (ioctl(group, VFIO_GROUP_GET_STATUS, &status) != 0) die("VFIO_GROUP_GET_STATUS");
   check((status.flags & VFIO_GROUP_FLAGS_VIABLE) != 0, "the group is not viable");
-  check(ioctl(*container, VFIO_GET_API_VERSION) == VFIO_API_VERSION, "another VFIO API version");
-  if (ioctl(group, VFIO_GROUP_SET_CONTAINER, container) != 0) die("VFIO_GROUP_SET_CONTAINER");
-  if (ioctl(*container, VFIO_SET_IOMMU, VFIO_TYPE1v2_IOMMU) != 0) die("VFIO_SET_IOMMU");
+  check(ioctl(mapper->fd, VFIO_GET_API_VERSION) == VFIO_API_VERSION, "another VFIO API version");
+  if (ioctl(group, VFIO_GROUP_SET_CONTAINER, &mapper->fd) != 0) die("VFIO_GROUP_SET_CONTAINER");
+  if (ioctl(mapper->fd, VFIO_SET_IOMMU, VFIO_TYPE1v2_IOMMU) != 0) die("VFIO_SET_IOMMU");
   int device = ioctl(group, VFIO_GROUP_GET_DEVICE_FD, bdf);
   if (device < 0) die("VFIO_GROUP_GET_DEVICE_FD");
   return device;
+}
+
+/* The name of the device's own file, as "vfio3". */
+static void name_device(const char* bdf, char* name, size_t size) {
+  char path[128];
+  snprintf(path, sizeof path, "/sys/bus/pci/devices/%s/vfio-dev", bdf);
+  DIR* folder = opendir(path);
+  if (folder == NULL) die(path);
+  name[0] = '\0';
+  for (struct dirent* entry; (entry = readdir(folder)) != NULL;)
+    if (strncmp(entry->d_name, "vfio", 4) == 0) snprintf(name, size, "%.32s", entry->d_name);
+  closedir(folder);
+  check(name[0] != '\0', "the device has no file of its own");
+}
+
+static int open_by_iommufd(const char* bdf, struct mapper* mapper) {
+  char name[64], path[128];
+  name_device(bdf, name, sizeof name);
+  snprintf(path, sizeof path, "/dev/vfio/devices/%s", name);
+  mapper->is_iommufd = 1;
+  mapper->fd = open("/dev/iommu", O_RDWR | O_CLOEXEC);
+  if (mapper->fd < 0) die("/dev/iommu");
+  int device = open(path, O_RDWR | O_CLOEXEC);
+  if (device < 0) die(path);
+
+  struct vfio_device_bind_iommufd bind = {.argsz = sizeof bind, .iommufd = mapper->fd};
+  if (ioctl(device, VFIO_DEVICE_BIND_IOMMUFD, &bind) != 0) die("VFIO_DEVICE_BIND_IOMMUFD");
+  struct iommu_ioas_alloc alloc = {.size = sizeof alloc};
+  if (ioctl(mapper->fd, IOMMU_IOAS_ALLOC, &alloc) != 0) die("IOMMU_IOAS_ALLOC");
+  mapper->ioas = alloc.out_ioas_id;
+  struct vfio_device_attach_iommufd_pt attach = {.argsz = sizeof attach, .pt_id = mapper->ioas};
+  if (ioctl(device, VFIO_DEVICE_ATTACH_IOMMUFD_PT, &attach) != 0) die("VFIO_DEVICE_ATTACH_IOMMUFD_PT");
+  return device;
+}
+
+/* A place for the memory among the addresses that every device of the container can use. */
+static uint64_t free_iova(int container) {
+  _Alignas(8) char storage[PAGE];
+  struct vfio_iommu_type1_info* info = (struct vfio_iommu_type1_info*)storage;
+  *info = (struct vfio_iommu_type1_info){.argsz = sizeof storage};
+  if (ioctl(container, VFIO_IOMMU_GET_INFO, info) != 0) die("VFIO_IOMMU_GET_INFO");
+  if ((info->flags & VFIO_IOMMU_INFO_CAPS) == 0 || info->argsz > sizeof storage) return LOWEST_IOVA;
+  for (uint32_t at = info->cap_offset; at != 0;) {
+    const struct vfio_info_cap_header* header = (const struct vfio_info_cap_header*)(storage + at);
+    const struct vfio_iommu_type1_info_cap_iova_range* cap = (const void*)header;
+    at = header->next;
+    if (header->id != VFIO_IOMMU_TYPE1_INFO_CAP_IOVA_RANGE) continue;
+    for (uint32_t i = 0; i < cap->nr_iovas; i++) {
+      uint64_t start = cap->iova_ranges[i].start < LOWEST_IOVA ? LOWEST_IOVA : cap->iova_ranges[i].start;
+      if (cap->iova_ranges[i].end >= start && cap->iova_ranges[i].end - start >= MEMORY - 1) return start;
+    }
+  }
+  return LOWEST_IOVA;
+}
+
+static void map_memory(struct mapper* mapper, void* memory) {
+  if (mapper->is_iommufd) { /* the kernel chooses the address */
+    struct iommu_ioas_map map = {.size = sizeof map,
+                                 .flags = IOMMU_IOAS_MAP_READABLE | IOMMU_IOAS_MAP_WRITEABLE,
+                                 .ioas_id = mapper->ioas,
+                                 .user_va = (uintptr_t)memory,
+                                 .length = MEMORY};
+    if (ioctl(mapper->fd, IOMMU_IOAS_MAP, &map) != 0) die("IOMMU_IOAS_MAP");
+    mapper->iova = map.iova;
+    return;
+  }
+  mapper->iova = free_iova(mapper->fd);
+  struct vfio_iommu_type1_dma_map map = {.argsz = sizeof map,
+                                         .flags = VFIO_DMA_MAP_FLAG_READ | VFIO_DMA_MAP_FLAG_WRITE,
+                                         .vaddr = (uintptr_t)memory,
+                                         .iova = mapper->iova,
+                                         .size = MEMORY};
+  if (ioctl(mapper->fd, VFIO_IOMMU_MAP_DMA, &map) != 0) die("VFIO_IOMMU_MAP_DMA");
+}
+
+static void unmap_memory(const struct mapper* mapper) {
+  if (mapper->is_iommufd) {
+    struct iommu_ioas_unmap unmap = {
+        .size = sizeof unmap, .ioas_id = mapper->ioas, .iova = mapper->iova, .length = MEMORY};
+    if (ioctl(mapper->fd, IOMMU_IOAS_UNMAP, &unmap) != 0) die("IOMMU_IOAS_UNMAP");
+    check(unmap.length == MEMORY, "not everything was unmapped");
+    return;
+  }
+  struct vfio_iommu_type1_dma_unmap unmap = {.argsz = sizeof unmap, .iova = mapper->iova, .size = MEMORY};
+  if (ioctl(mapper->fd, VFIO_IOMMU_UNMAP_DMA, &unmap) != 0) die("VFIO_IOMMU_UNMAP_DMA");
+  check(unmap.size == MEMORY, "not everything was unmapped");
 }
 
 static void enable_bus_master(int device) {
@@ -116,22 +214,19 @@ static void transfer(volatile uint8_t* registers, int event, uint64_t source, ui
 }
 
 int main(int argc, char** argv) {
-  if (argc != 2) {
-    fprintf(stderr, "usage: vfio_dma BDF (for example 0000:00:06.0)\n");
+  const int by_iommufd = argc == 3 && strcmp(argv[1], "--iommufd") == 0;
+  if (argc != 2 && !by_iommufd) {
+    fprintf(stderr, "usage: vfio_dma [--iommufd] BDF (for example 0000:00:06.0)\n");
     return 2;
   }
-  int container;
-  int device = open_device(argv[1], &container);
+  const char* bdf = argv[argc - 1];
+  struct mapper mapper = {0};
+  int device = by_iommufd ? open_by_iommufd(bdf, &mapper) : open_by_group(bdf, &mapper);
 
-  uint8_t* memory = mmap(NULL, 2 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  uint8_t* memory = mmap(NULL, MEMORY, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (memory == MAP_FAILED) die("mmap");
   for (unsigned i = 0; i < PAGE; i++) memory[i] = (uint8_t)(i * 7 + 1);
-  struct vfio_iommu_type1_dma_map map = {.argsz = sizeof map,
-                                         .flags = VFIO_DMA_MAP_FLAG_READ | VFIO_DMA_MAP_FLAG_WRITE,
-                                         .vaddr = (uintptr_t)memory,
-                                         .iova = IOVA,
-                                         .size = 2 * PAGE};
-  if (ioctl(container, VFIO_IOMMU_MAP_DMA, &map) != 0) die("VFIO_IOMMU_MAP_DMA");
+  map_memory(&mapper, memory);
 
   struct vfio_region_info bar = {.argsz = sizeof bar, .index = VFIO_PCI_BAR0_REGION_INDEX};
   if (ioctl(device, VFIO_DEVICE_GET_REGION_INFO, &bar) != 0) die("VFIO_DEVICE_GET_REGION_INFO");
@@ -145,13 +240,11 @@ int main(int argc, char** argv) {
   *(volatile uint32_t*)(registers + EDU_LIVENESS) = 0x12345678;
   check(*(volatile uint32_t*)(registers + EDU_LIVENESS) == ~0x12345678u, "the device is not alive");
 
-  transfer(registers, event, IOVA, EDU_BUFFER, 0);
-  transfer(registers, event, EDU_BUFFER, IOVA + PAGE, EDU_DMA_TO_MEMORY);
+  transfer(registers, event, mapper.iova, EDU_BUFFER, 0);
+  transfer(registers, event, EDU_BUFFER, mapper.iova + PAGE, EDU_DMA_TO_MEMORY);
   check(memcmp(memory, memory + PAGE, PAGE) == 0, "the copy differs from the original");
 
-  struct vfio_iommu_type1_dma_unmap unmap = {.argsz = sizeof unmap, .iova = IOVA, .size = 2 * PAGE};
-  if (ioctl(container, VFIO_IOMMU_UNMAP_DMA, &unmap) != 0) die("VFIO_IOMMU_UNMAP_DMA");
-  check(unmap.size == 2 * PAGE, "not everything was unmapped");
-  printf("vfio_dma: %s copied %u bytes through its IOMMU; device id 0x%08x\n", argv[1], PAGE, id);
+  unmap_memory(&mapper);
+  printf("vfio_dma: %s copied %u bytes through its IOMMU; device id 0x%08x\n", bdf, PAGE, id);
   return 0;
 }

@@ -4,13 +4,11 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
-#include <algorithm>
 #include <memory>
-#include <numeric>
-#include <random>
 #include <string>
 #include <vector>
 
+#include "contract/orders.h"
 #include "core/system.h"
 #include "drivers/registry.h"
 #include "machine/findings.h"
@@ -18,26 +16,6 @@
 
 namespace softiommu::testing {
 namespace {
-
-using Order = std::vector<unsigned>;
-
-// Every order of up to four drivers; of more, as many shuffled ones.
-std::vector<Order> orders() {
-  constexpr std::size_t kFew = 4, kMost = 24;
-  Order order(all_drivers().size());
-  std::iota(order.begin(), order.end(), 0u);
-  std::vector<Order> all{order};
-  std::mt19937 random(1);
-  while (all.size() < kMost) {
-    if (order.size() > kFew) {
-      std::ranges::shuffle(order, random);
-    } else if (!std::ranges::next_permutation(order).found) {
-      break;
-    }
-    all.push_back(order);
-  }
-  return all;
-}
 
 class ProbeOrder : public ::testing::TestWithParam<Order> {
  protected:
@@ -82,7 +60,7 @@ class ProbeOrder : public ::testing::TestWithParam<Order> {
   std::vector<std::unique_ptr<Domain>> domains_;
 };
 
-INSTANTIATE_TEST_SUITE_P(Orders, ProbeOrder, ::testing::ValuesIn(orders()));
+INSTANTIATE_TEST_SUITE_P(Orders, ProbeOrder, ::testing::ValuesIn(orders_of(all_drivers().size())));
 
 TEST_P(ProbeOrder, EveryDeviceIsServedByItsDriverAndReachesItsOwnDomain) {
   for (const unsigned n : GetParam()) {

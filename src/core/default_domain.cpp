@@ -5,6 +5,7 @@
 
 #include "base/log.h"
 #include "base/trace.h"
+#include "core/bus_of.h"
 #include "core/group.h"
 #include "core/switching.h"
 #include "core/system.h"
@@ -74,7 +75,7 @@ DomainType Group::default_domain_type() const {
   for (const Device* device : devices_) {
     const DomainType type = driver_.default_domain_type(*device);
     if (type == first) continue;
-    log::warning("pci {}: wants another default domain type than {}: identity is used", device->name(),
+    log::warning("{} {}: wants another default domain type than {}: identity is used", bus_of(*device), device->name(),
                  devices_.front()->name());
     return DomainType::identity;
   }

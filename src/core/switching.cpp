@@ -6,6 +6,7 @@
 
 #include "base/fault.h"
 #include "base/log.h"
+#include "core/bus_of.h"
 #include "core/device.h"
 
 namespace softiommu {
@@ -96,8 +97,8 @@ SwitchAnswer try_switch(Driver& driver, std::span<Switch> changes, Judgement jud
     if (undo(driver, change)) continue;
     block_device(driver, *change.device);
     device_blocked = true;
-    log::error("pci {}: the {} IOMMU refused the way back after a failed attach: the device is blocked",
-               change.device->name(), driver.name());
+    log::error("{} {}: the {} IOMMU refused the way back after a failed attach: the device is blocked",
+               bus_of(*change.device), change.device->name(), driver.name());
   }
   tell(driver, "abandon", [&] { driver.abandon(changes); });
   return {answer, device_blocked};
@@ -111,8 +112,8 @@ Forced force_switch(Driver& driver, std::span<Switch> changes) noexcept {
     if (ask(driver, [&] { return driver.commit(change); })) continue;
     all = false;
     block_device(driver, *change.device);
-    log::error("pci {}: the {} IOMMU refused a switch that must succeed: the device is blocked", change.device->name(),
-               driver.name());
+    log::error("{} {}: the {} IOMMU refused a switch that must succeed: the device is blocked", bus_of(*change.device),
+               change.device->name(), driver.name());
   }
   tell(driver, "finish", [&] { driver.finish(changes); });
   return all ? Forced::done : Forced::some_blocked;

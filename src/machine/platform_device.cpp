@@ -48,6 +48,11 @@ void PlatformDevice::write(std::uint64_t offset, unsigned bytes, std::uint64_t v
   executor_.wake(*this);
 }
 
+void PlatformDevice::forget_thread() {
+  mutex_.reset();
+  for (const auto& port : ports_) port->forget_thread();
+}
+
 std::uint64_t PlatformDevice::step(std::uint64_t /*now_ns*/) {
   Registers job;
   {

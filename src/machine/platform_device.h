@@ -38,6 +38,8 @@ class PlatformDevice final : public Steppable, public MmioRegion {
   std::uint64_t read(std::uint64_t offset, unsigned bytes) override;
   void write(std::uint64_t offset, unsigned bytes, std::uint64_t value) override;
   std::uint64_t step(std::uint64_t now_ns) override;
+  // In a child that came by fork: what other threads held is free.
+  void forget_thread();
 
  private:
   struct Registers {

@@ -60,6 +60,7 @@ class MachineWorld final : public World {
   void become_child() override {
     fault::disarm();  // each process has its own points and counts from its own first open
     for (const auto& function : machine_->functions()) function->forget_thread();
+    for (const auto& device : machine_->platform_devices()) device->forget_thread();
     machine_->executor().forget_thread();
   }
 

@@ -6,6 +6,7 @@
 
 #include "base/log.h"
 #include "base/trace.h"
+#include "core/bus_of.h"
 #include "core/plugged_device.h"
 #include "core/system.h"
 
@@ -66,7 +67,7 @@ void System::BringUp::add_device(const Hardware::Function& function) {
   if (function.unit == nullptr) return;
   const auto served = std::ranges::find(served_, function.unit, &Served::unit);
   if (served == served_.end()) {
-    log::warning("pci {}: its iommu {} has no driver", device.name(), function.unit->name());
+    log::warning("{} {}: its iommu {} has no driver", bus_of(device), device.name(), function.unit->name());
     return;
   }
   device.driver_ = served->driver;
@@ -81,8 +82,8 @@ void System::BringUp::add_device(const Hardware::Function& function) {
 bool System::BringUp::probed(Device& device) {
   const auto done = system_.probe(device);
   if (done) return true;
-  log::error("pci {}: driver {} does not serve it: {} (errno {})", device.name(), device.driver()->name(),
-             done.error().why, done.error().code);
+  log::error("{} {}: driver {} does not serve it: {} (errno {})", bus_of(device), device.name(),
+             device.driver()->name(), done.error().why, done.error().code);
   return false;
 }
 
@@ -105,12 +106,12 @@ bool System::BringUp::join_group(Device& device) {
   }
   Group& group = **found;
   if (&group.driver() != &driver) {
-    log::error("pci {}: it cannot be isolated from {}, which driver {} serves: it is left out", device.name(),
-               group.devices().front()->name(), group.driver().name());
+    log::error("{} {}: it cannot be isolated from {}, which driver {} serves: it is left out", bus_of(device),
+               device.name(), group.devices().front()->name(), group.driver().name());
     return false;
   }
   group.add(device);
-  log::info("pci {}: Adding to iommu group {}", device.name(), group.id());
+  log::info("{} {}: Adding to iommu group {}", bus_of(device), device.name(), group.id());
   if (trace::on()) trace::event("groups", "add_device_to_group", {{"device", device.name()}, {"group", group.id()}});
   return true;
 }
@@ -172,6 +173,7 @@ Result<std::unique_ptr<System>> System::bring_up(const Hardware& hardware, std::
     std::unique_ptr<System> system(new System(options));
     system->drivers_ = std::move(drivers);
     std::erase(system->drivers_, nullptr);
+    for (const auto& driver : system->drivers_) driver->follow(options.rules);
     BringUp(*system, hardware).run();
     return system;
   });

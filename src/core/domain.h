@@ -96,6 +96,7 @@ class Domain {
   DomainType type_;
   std::uint64_t id_ = next_id();
   PageRequestHandler* page_request_handler_ = nullptr;
+  std::optional<unsigned> made_for_unit_;  // of its driver; of domains that the core asked for
   // The group that it was made for, until something is attached: from this group `incompatible` is a driver bug.
   std::atomic<const Group*> fresh_for_{nullptr};
 };

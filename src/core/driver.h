@@ -26,6 +26,7 @@
 #include "base/table_memory.h"
 #include "base/types.h"
 #include "core/domain.h"
+#include "core/rules.h"
 #include "machine/memory.h"
 #include "machine/mmio.h"
 
@@ -98,6 +99,11 @@ class Driver {
   virtual std::string_view name() const = 0;        // "intel"
   virtual std::string_view unit_model() const = 0;  // the hardware it drives: "intel-vtd"
 
+  // Whose answers it gives. Before the first unit.
+  void follow(Rules rules) { rules_ = rules; }
+  // In Linux a domain of this driver fits only the unit that it was made for; Rules::linux7 has the core see to it.
+  virtual bool linux_ties_domains_to_a_unit() const { return false; }
+
   // Resets and enables one unit; all devices behind it are blocked until attached. ENODEV: the hardware does not
   // answer as it should; ENOMEM. On failure the unit is not used.
   virtual Result<> add_unit(const UnitHardware& hardware) = 0;
@@ -157,6 +163,12 @@ class Driver {
   virtual void abandon(std::span<Switch> switches) = 0;
   // Stops all DMA of the device. Cannot fail. What its domain holds for it stays until a switch away from it.
   virtual void block(Device& device) = 0;
+
+ protected:
+  bool as_linux() const { return rules_ == Rules::linux7; }
+
+ private:
+  Rules rules_ = Rules::contract;
 };
 
 using MakeDriver = std::unique_ptr<Driver> (*)();

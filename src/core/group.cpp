@@ -8,6 +8,7 @@
 
 #include "base/log.h"
 #include "base/trace.h"
+#include "core/bus_of.h"
 #include "core/switching.h"
 #include "core/system.h"
 
@@ -84,11 +85,16 @@ AttachResult<> Group::replace_locked(Domain& domain) {
   return set_domain_locked(domain);
 }
 
-// No driver ever sees another driver's domain.
+// No driver ever sees another driver's domain; in Linux, some drivers' units do not see another unit's either.
 AttachResult<> Group::check_gate(const Domain& domain) const {
-  if (&domain.owner() == &driver_) return {};
-  return driver_says(AttachFailure::incompatible,
-                     {"IOMMU driver", system_.driver_number(domain.owner()), system_.driver_number(driver_)});
+  if (&domain.owner() != &driver_)
+    return driver_says(AttachFailure::incompatible,
+                       {"IOMMU driver", system_.driver_number(domain.owner()), system_.driver_number(driver_)});
+  if (system_.rules() != Rules::linux7 || !driver_.linux_ties_domains_to_a_unit()) return {};
+  const unsigned unit = domain.made_for_unit_.value_or(devices_.front()->unit_index());
+  const auto elsewhere = std::ranges::find_if(devices_, [&](const Device* d) { return d->unit_index() != unit; });
+  if (elsewhere == devices_.end()) return {};
+  return driver_says(AttachFailure::incompatible, {"IOMMU unit", unit, (*elsewhere)->unit_index()});
 }
 
 // Blocking a device would take its 1:1 regions away. Linux warns here although the answer is "incompatible".
@@ -97,7 +103,7 @@ AttachResult<> Group::check_direct_locked(const Domain& domain) const {
   const auto device = std::ranges::find_if(devices_, [](const Device* d) { return d->requires_direct(); });
   if (device == devices_.end()) return {};
   if (system_.rules() == Rules::linux7)
-    log::warning("pci {}: it has 1:1 regions and may not be blocked", (*device)->name());
+    log::warning("{} {}: it has 1:1 regions and may not be blocked", bus_of(**device), (*device)->name());
   return driver_says(AttachFailure::incompatible, {"1:1 regions", 0, 1});
 }
 

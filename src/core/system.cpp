@@ -63,10 +63,12 @@ Result<std::unique_ptr<Domain>> System::allocate_domain(Group& group, const Doma
   const std::uint64_t begin = trace::now_ns();
   auto domain = ask_for_domain(group.driver(), group.devices(), request);
   AttachResult<> answer;
-  if (domain)
+  if (domain) {
     (*domain)->fresh_for_.store(&group);
-  else
+    (*domain)->made_for_unit_ = group.devices().front()->unit_index();
+  } else {
     answer = std::unexpected(as_attach_error(domain.error()));
+  }
   AttachRecord entry{.kind = AttachRecord::Kind::allocate,
                      .group = group.id(),
                      .devices = group.device_names(),

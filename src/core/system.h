@@ -14,14 +14,10 @@
 #include "core/group.h"
 #include "core/hardware.h"
 #include "core/journal.h"
+#include "core/rules.h"
 #include "machine/machine.h"
 
 namespace softiommu {
-
-enum class Rules : std::uint8_t {
-  contract,  // the attach contract as documented
-  linux7,    // Linux 7.2's answers where they differ (docs/differences.md)
-};
 
 class PluggedDevice;
 
@@ -55,7 +51,10 @@ class System {
   unsigned driver_number(const Driver& driver) const;
 
   // A driver without units in the machine: for devices that are plugged. Before anybody else uses the system.
-  void add_driver(std::unique_ptr<Driver> driver) { drivers_.push_back(std::move(driver)); }
+  void add_driver(std::unique_ptr<Driver> driver) {
+    driver->follow(options_.rules);
+    drivers_.push_back(std::move(driver));
+  }
   // A device that appears now, behind a unit of `driver` (or behind none that the machine knows): probed, alone in a
   // group, on its default domain. Errors: Driver::probe, and those of the default domain.
   Result<std::unique_ptr<PluggedDevice>> plug(Driver& driver, const Hardware::Function& function);

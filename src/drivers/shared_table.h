@@ -106,8 +106,7 @@ class SharedTableDriver : public Driver {
     const auto done = program(*change.device, change.to, id);
     if (done) return {};
     if (!undo(change)) block(*change.device);
-    if (done.error().code == ENOMEM) return driver_says(AttachFailure::no_memory, {done.error().why});
-    return refused();
+    return std::unexpected(refusal(done.error()));
   }
 
   bool undo(Switch& change) final {
@@ -158,6 +157,15 @@ class SharedTableDriver : public Driver {
   Unit& unit_of(const Device& device) const { return *units_[device.unit_index()]; }
   std::vector<std::unique_ptr<Unit>> units_;
 
+  // May a change that finds no free id take the one that it leaves behind?
+  virtual bool hands_ids_on() const { return true; }
+  virtual AttachFailure out_of_ids() const { return AttachFailure::no_space; }
+  // What the caller is told if program() failed so.
+  virtual AttachError refusal(const Error& error) const {
+    if (error.code == ENOMEM) return {AttachFailure::no_memory, ENOMEM, {error.why}};
+    return refused().error();
+  }
+
  private:
   // Switch::words: the id under which the unit will know `to`, and where it comes from.
   enum Word : unsigned { kId = 0, kOrigin = 1 };
@@ -207,7 +215,7 @@ class SharedTableDriver : public Driver {
     const auto fresh = fresh_id(unit, to);
     if (fresh) return *fresh;
     const PagingDomain* const from = paging(change.from);
-    if (from != nullptr && unit.same_ids(*from, to)) {
+    if (from != nullptr && hands_ids_on() && unit.same_ids(*from, to)) {
       const auto leaves = [&](const Switch& other) { return &unit_of(*other.device) == &unit; };
       if (std::ranges::count_if(all, leaves) == static_cast<std::ptrdiff_t>(from->devices_on(unit))) {
         origin = kHandedOn;
@@ -215,7 +223,7 @@ class SharedTableDriver : public Driver {
       }
     }
     const bool exhausted = fresh.error().code == ENOSPC;
-    return driver_says(exhausted ? AttachFailure::no_space : AttachFailure::no_memory, {fresh.error().why});
+    return driver_says(exhausted ? out_of_ids() : AttachFailure::no_memory, {fresh.error().why});
   }
 
   void leave(PagingDomain* domain, Unit& unit) {

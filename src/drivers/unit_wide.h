@@ -3,7 +3,9 @@
 // ids that choose. All devices behind a unit are one group, and a switch of one of them is a switch of all.
 //
 // So the first commit for a unit moves it and the others find it moved; the same with undo. A unit that had to be
-// blocked stays so for all until the next change is prepared.
+// blocked stays so for all until the next change is prepared. Both rest on one group for each unit: group_key() makes
+// it so for what a machine has, and devices that are plugged at run time (System::plug, a group for each) are behind
+// drivers of another kind.
 #pragma once
 
 #include <algorithm>
@@ -39,6 +41,10 @@ class UnitWideDomain : public Domain {
       return {};
     });
   }
+  bool in_use() const EXCLUDES(mutex_) {
+    const MutexLock lock(mutex_);
+    return !uses_.empty();
+  }
   void drop(Unit& unit) EXCLUDES(mutex_) {
     const MutexLock lock(mutex_);
     if (const auto use = find(unit); use != uses_.end() && --use->second == 0) uses_.erase(use);
@@ -57,7 +63,7 @@ class UnitWideDomain : public Domain {
   typename Uses::iterator find(const Unit& unit) REQUIRES(mutex_) {
     return std::ranges::find(uses_, &unit, &Uses::value_type::first);
   }
-  Mutex mutex_;
+  mutable Mutex mutex_;
   Uses uses_ GUARDED_BY(mutex_);
 };
 
@@ -86,8 +92,10 @@ class UnitWideDriver : public Driver {
   }
 
   AttachResult<> commit(Switch& change) final {
-    if (!fault::pass("driver.commit", ENODEV)) return refused("the hardware takes the change");
-    if (const auto done = unit_of(*change.device).switch_to(change.to); !done) return refused(done.error().why);
+    if (!fault::pass("driver.commit", ENODEV))
+      return driver_says(AttachFailure::no_device, {"the hardware takes the change", 1, 0});
+    Unit& unit = unit_of(*change.device);
+    if (const auto done = unit.switch_to(change.to); !done) return std::unexpected(refusal(unit, done.error()));
     return {};
   }
 
@@ -115,12 +123,19 @@ class UnitWideDriver : public Driver {
  protected:
   // Can `unit` serve a paging domain? The first property that differs is the reason.
   virtual AttachResult<> admits(const Unit& unit, const PagingDomain& to) const = 0;
+  // May the unit, which has started, be used?
+  virtual Result<> accept(const Unit& /*unit*/) const { return {}; }
+  // What the caller is told if switch_to() failed so.
+  virtual AttachError refusal(Unit& /*unit*/, const Error& error) {
+    return {AttachFailure::no_device, ENODEV, {error.why, 1, 0}};
+  }
 
   Unit& unit_of(const Device& device) const { return *units_[device.unit_index()]; }
   Result<> add(std::unique_ptr<Unit> unit) {
     units_.reserve(units_.size() + 1);
     blocked_by_force_.reserve(units_.size() + 1);
     TRY(unit->start());
+    TRY(accept(*unit));
     units_.push_back(std::move(unit));
     blocked_by_force_.push_back(false);
     return {};
@@ -133,10 +148,6 @@ class UnitWideDriver : public Driver {
   static PagingDomain* paging(Domain* domain) {
     return domain != nullptr && domain->type() == DomainType::paging ? static_cast<PagingDomain*>(domain) : nullptr;
   }
-  static std::unexpected<AttachError> refused(const char* what) {
-    return driver_says(AttachFailure::no_device, {what, 1, 0});
-  }
-
   AttachResult<> prepare_one(Switch& change) {
     PagingDomain* const to = paging(change.to);
     if (to == nullptr) return {};

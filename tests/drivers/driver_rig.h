@@ -47,11 +47,12 @@ class DriverRig : public ::testing::Test {
     log::set_sink(Lines::take, &lines_);
     log::set_threshold(log::Level::warning);
   }
-  void boot(const std::string& toml) {
-    auto spec = parse_machine(toml, "test");
+  void boot(const std::string& toml, std::span<const UnitModel> models = {}) {
+    auto spec = parse_machine(toml, "test", models, {});
     ASSERT_TRUE(spec) << spec.error().where << ": " << spec.error().what;
-    machine_ = *Machine::create(*spec, {.time = Executor::Time::virtual_time, .paranoid = true});
-    system_ = *System::create(*machine_, all_drivers(), {});
+    machine_ =
+        *Machine::create(*spec, {.time = Executor::Time::virtual_time, .paranoid = true, .extra_unit_models = models});
+    system_ = *System::create(*machine_, all_drivers(), {.rules = rules_});
     for (const auto& group : system_->groups()) ASSERT_TRUE(group->claim_dma_owner(this));
     const auto run = machine_->memory().pin(reinterpret_cast<std::uintptr_t>(pages_.data()), pages_.size());
     ASSERT_TRUE(run);
@@ -124,6 +125,7 @@ class DriverRig : public ::testing::Test {
   static constexpr std::array<char, 8> kWord{'w', 'r', 'i', 't', 't', 'e', 'n', '.'};
   alignas(64 * kKiB) inline static std::array<std::byte, 128 * kPageSize> pages_{};  // whole pages of any granule
   std::string_view model_;
+  Rules rules_ = Rules::contract;
   Lines lines_;
   PhysAddr pa_;
   std::unique_ptr<Machine> machine_;

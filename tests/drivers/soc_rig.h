@@ -30,7 +30,7 @@ class SocRig : public ::testing::Test {
     ASSERT_TRUE(spec) << spec.error().where << ": " << spec.error().what;
     machine_ =
         *Machine::create(*spec, {.time = Executor::Time::virtual_time, .paranoid = true, .extra_unit_models = models});
-    system_ = *System::create(*machine_, all_drivers(), {});
+    system_ = *System::create(*machine_, all_drivers(), {.rules = rules_});
     memory_ = static_cast<std::byte*>(
         mmap(nullptr, kPages * kPageSize, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
     ASSERT_NE(static_cast<void*>(memory_), MAP_FAILED);
@@ -79,6 +79,7 @@ class SocRig : public ::testing::Test {
   }
 
   std::string top_ = "4G";
+  Rules rules_ = Rules::contract;
   std::byte* memory_ = nullptr;
   std::unique_ptr<Machine> machine_;
   std::unique_ptr<System> system_;

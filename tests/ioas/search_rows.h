@@ -143,13 +143,13 @@ inline std::vector<SearchRow> search_rows() {
       // Linux makes and attaches a domain for each group before it looks at those that are there.
       {"LinuxOneVtd", "two-vtd-sharing.toml", one_unit, {1, 5, 0, 3}, Rules::linux7},
       {"LinuxTwoDifferentVtds", "two-vtd-different.toml", different, {2, 10, 0, 6}, Rules::linux7},
-      {"LinuxTwoEqualSmmus", "smmuv3.toml", four, {1, 7, 0, 4}, Rules::linux7},
+      {"LinuxTwoEqualSmmus", "smmuv3.toml", four, {2, 10, 2, 4}, Rules::linux7},
       {"LinuxFourEqualAmds",
        "amd-server.toml",
        {"0000:00:04.0", "0000:00:05.0", "0000:00:06.0", "0000:01:00.0"},
        {1, 7, 0, 4},
        Rules::linux7},
-      {"LinuxTwoSmmuV2s", "arm-server-smmuv2.toml", four, {1, 7, 0, 4}, Rules::linux7},
+      {"LinuxTwoSmmuV2s", "arm-server-smmuv2.toml", four, {2, 10, 2, 4}, Rules::linux7},
   };
 }
 

@@ -82,6 +82,7 @@ Result<> AmdDriver::add_unit(const UnitHardware& hardware) {
   auto unit = std::make_unique<Unit>(hardware);
   units_.reserve(units_.size() + 1);
   TRY(unit->start());
+  if (as_linux()) unit->tolerate_timeouts();
   units_.push_back(std::move(unit));
   return {};
 }
@@ -149,6 +150,9 @@ Result<std::unique_ptr<Domain>> AmdDriver::allocate(std::span<Device* const> dev
 AttachResult<> AmdDriver::admits(const Switch& change) const {
   AmdDevice& device = device_of(change);
   const Unit& unit = device.unit();
+  // Linux's have PASIDs for processes' own address spaces only.
+  if (as_linux() && change.pasid != 0 && change.to->type() == DomainType::paging)
+    return std::unexpected(AttachError{AttachFailure::no_device, EOPNOTSUPP, {"PASID", change.pasid, 0}});
   if (change.to->type() == DomainType::identity && change.pasid != 0)
     return driver_says(AttachFailure::incompatible, {"guest table", 0, 1});
   if (change.to->type() != DomainType::paging) return {};
@@ -172,6 +176,9 @@ AttachResult<> AmdDriver::prepare(std::span<Switch> switches) {
   for (Switch& change : switches) change.words = {};
   for (Switch& change : switches) {
     if (auto prepared = prepare_one(change, switches); !prepared) {
+      // Linux compares first, then leaves the old domain, then reserves.
+      if (as_linux() && prepared.error().failure != AttachFailure::incompatible && change.pasid == 0)
+        block(*change.device);
       abandon(switches);
       return prepared;
     }

@@ -50,6 +50,9 @@ class Unit {
   // device is blocked. ENODEV: the hardware does not answer, or has not what the driver needs; ENOMEM.
   Result<> start();
 
+  // As Linux: commands that are not completed are logged, and that is all.
+  void tolerate_timeouts() { tolerates_timeouts_ = true; }
+
   const std::string& name() const { return name_; }
   TableMemory& tables() const { return hardware_.tables; }
   std::uint64_t features() const { return features_; }
@@ -105,6 +108,7 @@ class Unit {
   std::uint64_t features_ = 0, features2_ = 0, exclusion_base_ = 0;
   std::optional<IovaRange> excluded_;
   std::atomic<std::uint64_t> control_{0};
+  bool tolerates_timeouts_ = false;
 
   Mutex table_mutex_;  // of changes of entries: devices may share an alias
   PhysAddr device_table_;

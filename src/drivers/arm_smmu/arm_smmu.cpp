@@ -32,6 +32,7 @@ class ArmSmmuDriver final : public SharedTableDriver<Unit, PagingDomain> {
  public:
   std::string_view name() const override { return "arm-smmu"; }
   std::string_view unit_model() const override { return "arm-smmu"; }
+  bool linux_ties_domains_to_a_unit() const override { return true; }
 
   Result<> add_unit(const UnitHardware& hardware) override;
   void interrupt(unsigned unit, unsigned line) override { units_[unit]->serve_interrupt(line); }
@@ -45,6 +46,7 @@ class ArmSmmuDriver final : public SharedTableDriver<Unit, PagingDomain> {
  private:
   AttachResult<> admits(const Unit& unit, const Domain& to) const override;
   Result<> program(const Device& device, const Domain* to, UnitId bank) override;
+  bool hands_ids_on() const override { return !as_linux(); }
 
   StaticDomain identity_{*this, DomainType::identity}, blocked_{*this, DomainType::blocked};
 };
@@ -53,6 +55,7 @@ Result<> ArmSmmuDriver::add_unit(const UnitHardware& hardware) {
   auto unit = std::make_unique<Unit>(hardware);
   units_.reserve(units_.size() + 1);
   TRY(unit->start());
+  if (as_linux()) unit->tolerate_timeouts();
   units_.push_back(std::move(unit));
   return {};
 }

@@ -28,7 +28,9 @@ Result<> Unit::synchronise(std::uint64_t sync, std::uint64_t status) {
   write(sync, 0);
   for (unsigned i = 0; i < kMostPolls; ++i)
     if (!kStatusBits["SACTIVE"].is_set(registers().read32(status))) return {};
-  return fail(ENODEV, "a TLB synchronisation does not end");
+  if (!tolerates_timeouts_) return fail(ENODEV, "a TLB synchronisation does not end");
+  log::error("arm-smmu {}: a TLB synchronisation does not end", name_);
+  return {};
 }
 
 Result<> Unit::synchronise_all() { return synchronise(kTlbGsync.offset, kTlbGstatus.offset); }

@@ -58,6 +58,9 @@ class Unit {
   // ENODEV: the hardware does not answer, or has no tables that the driver makes; ENOMEM.
   Result<> start();
 
+  // As Linux: a synchronisation that does not end is logged, and that is all.
+  void tolerate_timeouts() { tolerates_timeouts_ = true; }
+
   const std::string& name() const { return name_; }
   TableMemory& tables() { return hardware_.tables; }
   const Features& features() const { return features_; }
@@ -119,7 +122,7 @@ class Unit {
   std::string name_;
   Features features_;
   hw::smmu::Pages pages_;
-  bool started_ = false;
+  bool started_ = false, tolerates_timeouts_ = false;
 
   Mutex mutex_;
   std::vector<Entry> entries_ GUARDED_BY(mutex_);

@@ -26,6 +26,7 @@ class ArmSmmuV3Driver final : public SharedTableDriver<Unit, PagingDomain> {
  public:
   std::string_view name() const override { return "arm-smmu-v3"; }
   std::string_view unit_model() const override { return "arm-smmu-v3"; }
+  bool linux_ties_domains_to_a_unit() const override { return true; }
 
   Result<> add_unit(const UnitHardware& hardware) override;
   void interrupt(unsigned unit, unsigned /*line*/) override { units_[unit]->serve_interrupt(); }

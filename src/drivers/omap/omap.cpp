@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "base/fault.h"
+#include "base/log.h"
 #include "drivers/omap/domain.h"
 #include "drivers/omap/unit.h"
 #include "drivers/registry.h"
@@ -33,7 +34,7 @@ class OmapDriver final : public UnitWideDriver<Unit, PagingDomain> {
   std::uint64_t fit(const Device& device) const override { return device.unit_index(); }
 
  private:
-  AttachResult<> admits(const Unit& unit, const PagingDomain& to) const override { return to.fits(unit); }
+  AttachResult<> admits(const Unit& unit, const PagingDomain& to) const override;
 
   StaticDomain identity_{*this, DomainType::identity}, blocked_{*this, DomainType::blocked};
 };
@@ -48,6 +49,14 @@ Result<std::unique_ptr<Domain>> OmapDriver::allocate(std::span<Device* const> de
   if (units.empty()) return fail(ENODEV, "no device to make a domain for");
   auto table = TRY(PagingDomain::Table::create(units.front()->tables(), {}));
   return std::make_unique<PagingDomain>(*this, std::move(table), std::move(units));
+}
+
+// In Linux a domain is anybody's until one client has it, and nobody's but that client's then.
+AttachResult<> OmapDriver::admits(const Unit& unit, const PagingDomain& to) const {
+  if (!as_linux()) return to.fits(unit);
+  if (!to.in_use()) return {};
+  log::error("omap-iommu {}: iommu domain is already attached", unit.name());
+  return driver_says(AttachFailure::incompatible, {"clients of the domain", 1, 2});
 }
 
 }  // namespace omap

@@ -37,6 +37,18 @@ class RockchipDriver final : public UnitWideDriver<Unit, PagingDomain> {
     return driver_says(AttachFailure::incompatible, {"table version", to.wide() ? 2u : 1u, unit.wide() ? 2u : 1u});
   }
 
+  // Linux's driver has one set of tables for all.
+  Result<> accept(const Unit& unit) const override {
+    const bool mixed = as_linux() && !units_.empty() && units_.front()->wide() != unit.wide();
+    return mixed ? fail(EINVAL, "an IOMMU of the other table version is there") : Result<>{};
+  }
+  // Linux gives up with the device on identity.
+  AttachError refusal(Unit& unit, const Error& error) override {
+    if (!as_linux()) return UnitWideDriver::refusal(unit, error);
+    unit.let_pass();
+    return {AttachFailure::no_device, error.code, {error.why}};
+  }
+
   StaticDomain identity_{*this, DomainType::identity}, blocked_{*this, DomainType::blocked};
 };
 

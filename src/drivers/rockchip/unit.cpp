@@ -68,6 +68,11 @@ bool Unit::block() {
   return force(now_);
 }
 
+bool Unit::let_pass() {
+  now_ = {.paging = false};
+  return force(now_);
+}
+
 Result<> Unit::move_to(const Setting& wanted) {
   if (now_.paging) {
     TRY(stall());
@@ -122,39 +127,43 @@ Result<> Unit::reset() {
   const std::uint32_t kept = read(0, kDteAddr.offset);
   const auto keeps = [&](unsigned mmu) { return read(mmu, kDteAddr.offset) == kept; };
   if (!fault::pass("rockchip.directory_register", ENODEV) || !all_reach(keeps) || !kDteAddr["ADDR"].is_set(kept))
-    return fail(ENODEV, "MMU_DTE_ADDR does not keep what is written");
+    return fail(EFAULT, "MMU_DTE_ADDR does not keep what is written");
   wide_ = kDteAddr["ADDR35_32"].is_set(kept);
   command(Command::force_reset);
   const auto done = [&](unsigned mmu) { return read(mmu, kDteAddr.offset) == kDteAddr.reset; };
-  if (!fault::pass("rockchip.reset", ENODEV) || !all_reach(done)) return fail(ENODEV, "an MMU does not end its reset");
+  if (!fault::pass("rockchip.reset", ENODEV) || !all_reach(done))
+    return fail(ETIMEDOUT, "an MMU does not end its reset");
   return {};
 }
 
 Result<> Unit::stall() {
   command(Command::enable_stall);
   const auto stalled = [&](unsigned mmu) { return kStatus["STALL_ACTIVE"].is_set(read(mmu, kStatus.offset)); };
-  if (!fault::pass("rockchip.stall", ENODEV) || !all_reach(stalled)) return fail(ENODEV, "an MMU does not stall");
+  if (!fault::pass("rockchip.stall", ENODEV) || !all_reach(stalled)) return fail(ETIMEDOUT, "an MMU does not stall");
   return {};
 }
 
 Result<> Unit::resume() {
   command(Command::disable_stall);
   const auto goes_on = [&](unsigned mmu) { return !kStatus["STALL_ACTIVE"].is_set(read(mmu, kStatus.offset)); };
-  if (!fault::pass("rockchip.resume", ENODEV) || !all_reach(goes_on)) return fail(ENODEV, "an MMU does not end its stall");
+  if (!fault::pass("rockchip.resume", ENODEV) || !all_reach(goes_on))
+    return fail(ETIMEDOUT, "an MMU does not end its stall");
   return {};
 }
 
 Result<> Unit::set_paging(bool on) {
   command(on ? Command::enable_paging : Command::disable_paging);
   const auto set = [&](unsigned mmu) { return kStatus["PAGING_ENABLED"].is_set(read(mmu, kStatus.offset)) == on; };
-  if (!fault::pass("rockchip.paging", ENODEV) || !all_reach(set)) return fail(ENODEV, "an MMU does not switch paging");
+  if (!fault::pass("rockchip.paging", ENODEV) || !all_reach(set))
+    return fail(ETIMEDOUT, "an MMU does not switch paging");
   return {};
 }
 
 Result<> Unit::set_directory(std::uint32_t directory) {
   write_all(kDteAddr.offset, directory);
   const auto set = [&](unsigned mmu) { return read(mmu, kDteAddr.offset) == directory; };
-  if (!fault::pass("rockchip.directory", ENODEV) || !all_reach(set)) return fail(ENODEV, "an MMU does not take its directory");
+  if (!fault::pass("rockchip.directory", ENODEV) || !all_reach(set))
+    return fail(EFAULT, "an MMU does not take its directory");
   return {};
 }
 

@@ -26,15 +26,19 @@ class Unit {
 
   // How many MMUs answer in the window.
   static unsigned count_mmus(MmioRegion& registers);
-  // Resets the MMUs, finds out which format they read, and blocks. ENODEV: they do not answer as they should; ENOMEM.
+  // Resets the MMUs, finds out which format they read, and blocks. ENODEV, ETIMEDOUT, EFAULT: they do not answer as
+  // they should; ENOMEM.
   Result<> start();
 
   const std::string& name() const { return name_; }
   TableMemory& tables() { return hardware_.tables; }
   bool wide() const { return wide_; }  // v2: 40-bit addresses
 
+  // ETIMEDOUT, EFAULT (the words of Linux's driver): a handshake fails, or the directory is not kept.
   Result<> switch_to(const Domain* to);
   bool block();
+  // All addresses pass, without handshakes.
+  bool let_pass();
 
   // After pages were mapped or unmapped.
   void zap(IovaRange range);

@@ -37,6 +37,10 @@ class TegraGartDriver final : public SharedTableDriver<Unit, PagingDomain> {
  private:
   AttachResult<> admits(const Unit& /*unit*/, const Domain& /*to*/) const override { return {}; }
   Result<> program(const Device& device, const Domain* to, UnitId id) override;
+  bool hands_ids_on() const override { return !as_linux(); }
+  AttachFailure out_of_ids() const override {
+    return as_linux() ? AttachFailure::incompatible : AttachFailure::no_space;
+  }
 
   StaticDomain identity_{*this, DomainType::identity}, blocked_{*this, DomainType::blocked};
 };

@@ -61,7 +61,7 @@ Result<> PagingDomain::tell(const Use& use, IovaRange range) const {
     if (told) continue;
     if (at != pages_.begin() && at->first != range.first.value)
       forget(use, {range.first, Iova{std::prev(at)->second.last}});
-    return fail(told.error().code == ENOMEM ? ENOMEM : ENODEV, told.error().why);
+    return told;
   }
   return {};
 }
@@ -89,7 +89,7 @@ Result<> PagingDomain::map(Iova iova, PhysAddr pa, std::uint64_t bytes, Prot pro
       if (told) continue;
       while (i-- > 0) forget(uses_[i], range);
       pages_.erase(pages_.lower_bound(range.first.value), pages_.upper_bound(range.last.value));
-      return told;
+      return fail(told.error().code == ENOMEM ? ENOMEM : ENODEV, told.error().why);
     }
     return {};
   });

@@ -22,7 +22,7 @@ class PagingDomain final : public SharedTableDomain<Unit> {
   std::optional<PhysAddr> iova_to_phys(Iova iova) const override;
 
   AttachResult<> fits(const Unit& unit) const;
-  // Puts the endpoint into the unit's domain `id`, and makes that one hold these mappings. ENOMEM, ENODEV.
+  // Puts the endpoint into the unit's domain `id`, and makes that one hold these mappings. What the device answers.
   Result<> enter(Unit& unit, UnitId id, StreamId endpoint) const EXCLUDES(mutex_);
 
  private:

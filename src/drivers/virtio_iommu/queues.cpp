@@ -54,10 +54,15 @@ int errno_of(Answer answer) {
     case Answer::no_entry:
       return ENOENT;
     case Answer::invalid:
-    case Answer::range:
       return EINVAL;
+    case Answer::range:
+      return ERANGE;
+    case Answer::unsupported:
+      return ENOSYS;
+    case Answer::fault:
+      return EFAULT;
     default:
-      return ENODEV;
+      return EIO;
   }
 }
 

@@ -33,6 +33,7 @@ class VirtioIommuDriver final : public SharedTableDriver<Unit, PagingDomain> {
  public:
   std::string_view name() const override { return "virtio-iommu"; }
   std::string_view unit_model() const override { return "virtio-iommu"; }
+  bool linux_ties_domains_to_a_unit() const override { return true; }
 
   Result<> add_unit(const UnitHardware& hardware) override;
   void interrupt(unsigned unit, unsigned /*line*/) override { units_[unit]->serve_interrupt(); }
@@ -46,6 +47,7 @@ class VirtioIommuDriver final : public SharedTableDriver<Unit, PagingDomain> {
  private:
   AttachResult<> admits(const Unit& unit, const Domain& to) const override;
   Result<> program(const Device& device, const Domain* to, UnitId id) override;
+  AttachError refusal(const Error& error) const override;
 
   StaticDomain identity_{*this, DomainType::identity}, blocked_{*this, DomainType::blocked};
 };
@@ -108,6 +110,13 @@ Result<std::unique_ptr<Domain>> VirtioIommuDriver::allocate(std::span<Device* co
 AttachResult<> VirtioIommuDriver::admits(const Unit& unit, const Domain& to) const {
   if (to.type() == DomainType::paging) return static_cast<const PagingDomain&>(to).fits(unit);
   return {};
+}
+
+// Linux hands on what the device says, EINVAL as well.
+AttachError VirtioIommuDriver::refusal(const Error& error) const {
+  if (!as_linux() || error.code == ENOMEM) return SharedTableDriver::refusal(error);
+  const auto failure = error.code == EINVAL ? AttachFailure::incompatible : AttachFailure::no_device;
+  return {failure, error.code, {error.why}};
 }
 
 Result<> VirtioIommuDriver::program(const Device& device, const Domain* to, UnitId id) {

@@ -13,7 +13,7 @@ using namespace hw::amd;
 
 std::string text_of(DeviceId id) { return fmt::format("{:02x}:{:02x}.{}", id >> 8, id >> 3 & 0x1f, id & 7); }
 
-Device AmdIommu::device_of(DeviceId id) {
+AmdIommu::Known AmdIommu::know(DeviceId id) {
   for (;;) {
     std::uint64_t epoch = 0;
     std::optional<Device> cached;
@@ -22,18 +22,13 @@ Device AmdIommu::device_of(DeviceId id) {
       if (const auto found = devices_.find(id); found != devices_.end()) cached = found->second.device;
       epoch = devices_epoch_;
     }
-    if (cached && !context_.paranoid) return *cached;
+    if (cached && !context_.paranoid) return {*cached, std::nullopt};
     const Device device = fetch_device(id);
     const MutexLock lock(devices_mutex_);
     if (epoch != devices_epoch_) continue;  // invalidated while it was read: read again
-    if (cached) {
-      if (device != *cached)
-        context_.findings.add(fmt::format("{}: stale device table entry: device {}; missing: INVALIDATE_DEVTAB_ENTRY",
-                                          name(), text_of(id)));
-      return *cached;
-    }
+    if (cached) return {*cached, device != *cached ? std::optional(device) : std::nullopt};
     devices_.insert_or_assign(id, Cached{device});
-    return device;
+    return {device, std::nullopt};
   }
 }
 

@@ -135,7 +135,12 @@ class AmdIommu final : public IommuUnit {
   Lines log_event(const Words& event);
 
   // ---- device table (device_table.cpp) ----
-  Device device_of(DeviceId id);
+  struct Known {
+    Device device;
+    std::optional<Device> changed;  // paranoid mode: what memory says now, if that is something else
+  };
+  Known know(DeviceId id);
+  Device device_of(DeviceId id) { return know(id).device; }
   Device fetch_device(DeviceId id) const;
   Device decode(const std::array<std::uint64_t, hw::amd::kDteWords>& words) const;
   bool decode_host(std::uint64_t word0, Device& device) const;
@@ -168,6 +173,8 @@ class AmdIommu final : public IommuUnit {
   bool is_excluded(const Device& device, Iova iova) const;
   bool is_special(Iova iova) const;
   void judge(const Transaction& transaction, const Device& device, const Route& route, const Translation& cached);
+  void judge_entry(const Transaction& transaction, const Device& cached, const Device& now);
+  bool grew_around(const Transaction& transaction, const Device& cached, const Device& now) const;
   static std::uint64_t space_of(const Device& device, const Route& route);
 
   const std::uint64_t features_, features2_, domain_ids_;

@@ -45,7 +45,9 @@ std::optional<Translation> AmdIommu::translate(const Transaction& transaction) {
   const Iotlb::Ticket ticket = iotlb_.ticket();
   if (!controls(kControl["IommuEn"]))
     return clip({PhysAddr{align_down(transaction.iova.value, kPageSize)}, kPageShift, true, true}, transaction.iova);
-  const Device device = device_of(static_cast<DeviceId>(transaction.stream));
+  const Known known = know(static_cast<DeviceId>(transaction.stream));
+  const Device& device = known.device;
+  if (known.changed) judge_entry(transaction, device, *known.changed);
   if (is_special(transaction.iova)) {
     const std::uint64_t type = kInterrupts.contains(transaction.iova) ? kReadOfInterrupts : kReservedRange;
     return refuse(transaction, device, {code(Event::invalid_device_request) | kEvent0["Type"].put(type)});
@@ -264,6 +266,32 @@ void AmdIommu::judge(const Transaction& transaction, const Device& device, const
       "missing: INVALIDATE_IOMMU_PAGES of domain {}{}",
       name(), text_of(static_cast<DeviceId>(transaction.stream)), device.domain, guest, iova.value, was, is,
       device.domain, guest));
+}
+
+// Paranoid mode: an entry that memory no longer says is a missing invalidation, if it still is cached afterwards.
+void AmdIommu::judge_entry(const Transaction& transaction, const Device& cached, const Device& now) {
+  if (grew_around(transaction, cached, now)) return;
+  const auto id = static_cast<DeviceId>(transaction.stream);
+  const MutexLock lock(devices_mutex_);
+  if (const auto still = devices_.find(id); still == devices_.end() || still->second.device != cached) return;
+  context_.findings.add(
+      fmt::format("{}: stale device table entry: device {}; missing: INVALIDATE_DEVTAB_ENTRY", name(), text_of(id)));
+}
+
+// A table that grows gets a level above its root. Until software says that the entry has changed, devices that are at
+// work go in by the old root, and find the same pages. Where they do not, they needed the new one.
+bool AmdIommu::grew_around(const Transaction& transaction, const Device& cached, const Device& now) const {
+  Device before = cached, after = now;
+  before.host.root = after.host.root;
+  before.host.mode = after.host.mode;
+  const Route route = route_of(cached, transaction.pasid);
+  if (before != after || route.guest || cached.host.mode == 0 || now.host.mode == 0) return false;
+  before.host = cached.host;
+  before.host.accessed = before.host.dirty = after.host.accessed = after.host.dirty = false;  // no traces
+  const Walk found = walk(before, route, transaction.iova, Access::read);
+  const Walk wanted = walk(after, route, transaction.iova, Access::read);
+  if (!found || !wanted) return !found && !wanted;
+  return text_of(*found, transaction.iova) == text_of(*wanted, transaction.iova);
 }
 
 }  // namespace softiommu::amd_iommu

@@ -6,6 +6,7 @@
 #include <CLI/CLI.hpp>
 
 #include <cstdio>
+#include <map>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -39,6 +40,16 @@ void add_run_options(CLI::App& run, softiommu::cli::RunRequest& request) {
   run.footer("After the options: [--] PROGRAM ARGS...");
 }
 
+void add_show_options(CLI::App& show, softiommu::cli::ShowRequest& request) {
+  show.add_option("--machine", request.machine_file, "machine file");
+  show.add_flag("--memory{64G}", request.memory,
+                "table memory of an address space of 64G (--memory=SIZE: of that size) that all groups share");
+  const std::map<std::string, softiommu::Rules> rules{{"contract", softiommu::Rules::contract},
+                                                      {"linux", softiommu::Rules::linux7}};
+  show.add_option("--rules", request.rules, "whose domains: the attach contract's, or Linux 7.2's")
+      ->transform(CLI::CheckedTransformer(rules));
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -52,9 +63,9 @@ int main(int argc, char** argv) {
   CLI::App* run = app.add_subcommand("run", "run a program that finds the machine's devices");
   add_run_options(*run, request);
 
-  std::string machine_file;
+  softiommu::cli::ShowRequest to_show;
   CLI::App* show = app.add_subcommand("show", "print the machine: devices, groups and why, IOMMUs");
-  show->add_option("--machine", machine_file, "machine file");
+  add_show_options(*show, to_show);
 
   app.add_subcommand("lint", "check the attach paths of a Linux source tree (softiommu lint --help)");
 
@@ -71,5 +82,5 @@ int main(int argc, char** argv) {
     return kBadUsage;
   }
   if (run->parsed()) return softiommu::cli::run(request);
-  return softiommu::cli::show(machine_file);
+  return softiommu::cli::show(to_show);
 }

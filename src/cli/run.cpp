@@ -210,7 +210,7 @@ int run(RunRequest& request) {
     return kInvalid;
   }
   int status = 0;
-  auto made = bring_up(request.machine_file, status);
+  auto made = bring_up(request.machine_file, request.options.linux_rules ? Rules::linux7 : Rules::contract, status);
   if (!made) return status;
   request.options.machine_name = made->name;
   const std::string shim = find_shim();

@@ -19,8 +19,13 @@ struct BroughtUp {
 };
 
 // Says what is wrong on standard error and sets `status` (2: the file, 125: the machine cannot be built).
-std::optional<BroughtUp> bring_up(const std::string& machine_file, int& status);
+std::optional<BroughtUp> bring_up(const std::string& machine_file, Rules rules, int& status);
 
-int show(const std::string& machine_file);
+struct ShowRequest {
+  std::string machine_file;
+  std::string memory;  // a size: also what an address space of that size costs; "": not asked for
+  Rules rules = Rules::contract;
+};
+int show(const ShowRequest& request);
 
 }  // namespace softiommu::cli

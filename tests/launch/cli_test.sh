@@ -55,6 +55,12 @@ for machine in "$machines"/*.toml; do
   expect 0 "$machine" "$softiommu" show --machine "$machine"
 done
 
+expect 0 "table memory" "$softiommu" show --machine "$machines/amd-server.toml" --memory=1G
+says "2.01 MiB for 1G; amd0 amd1 amd2 amd3"
+expect 0 "table memory as on Linux" "$softiommu" show --machine "$machines/arm-server-smmuv3.toml" --memory=1G --rules linux
+says "in 4 domains for 4 units"
+expect 2 "table memory of no size" "$softiommu" show --memory=much
+
 expect 2 "a rule of fault injection that is none" "$softiommu" run --fail sometimes -- true
 says "--fail sometimes: a rule is"
 expect 2 "a probability that is none" "$softiommu" run --fail point=a,probability=2 -- true

@@ -60,24 +60,24 @@ struct CheckOptions {
 struct Breach {
   Law law{};
   FailureKind failure{};
-  std::string machine;
-  std::string steps;         // the sequence: its last step is the one that broke the law
-  std::string what;          // one sentence
-  std::uint64_t order = 0;   // which of several is kept: the lowest
-  std::uint64_t count = 1;   // how many cases broke this law with this failure
+  std::string machine = {};
+  std::string steps = {};   // the sequence: its last step is the one that broke the law
+  std::string what = {};    // one sentence
+  std::uint64_t order = 0;  // which of several is kept: the lowest
+  std::uint64_t count = 1;  // how many cases broke this law with this failure
 };
 
 struct DriverReport {
   std::string name;
   std::array<std::uint64_t, kFailureKinds> cases{};  // by the kind of failure
-  std::vector<Breach> breaches;                      // one for each law and kind of failure, in that order
+  std::vector<Breach> breaches = {};                 // one for each law and kind of failure, in that order
   std::uint64_t all_cases() const;
 };
 
 struct CheckReport {
   std::uint64_t seed = 1;
-  std::vector<Shard> shards;  // what is in it; all of them: it is complete
-  std::vector<DriverReport> drivers;
+  std::vector<Shard> shards = {};  // what is in it; 1/1: all
+  std::vector<DriverReport> drivers = {};
   bool kept() const;
   std::uint64_t cases() const;
 };

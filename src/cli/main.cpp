@@ -11,6 +11,7 @@
 #include <string_view>
 #include <vector>
 
+#include "cli/check.h"
 #include "cli/lint.h"
 #include "cli/run.h"
 #include "cli/show.h"
@@ -67,6 +68,10 @@ int main(int argc, char** argv) {
   CLI::App* show = app.add_subcommand("show", "print the machine: devices, groups and why, IOMMUs");
   add_show_options(*show, to_show);
 
+  softiommu::cli::CheckRequest check_request;
+  CLI::App* check = app.add_subcommand("check", "do the IOMMU drivers keep the attach contract, whatever fails?");
+  add_check_options(*check, check_request);
+
   app.add_subcommand("lint", "check the attach paths of a Linux source tree (softiommu lint --help)");
 
   // Everything from the program's name on is the program's: options of ours end there.
@@ -82,5 +87,6 @@ int main(int argc, char** argv) {
     return kBadUsage;
   }
   if (run->parsed()) return softiommu::cli::run(request);
+  if (check->parsed()) return softiommu::cli::check(check_request);
   return softiommu::cli::show(to_show);
 }

@@ -3,7 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "base/fault.h"
-#include "contract/counting_new.h"
+#include "check/counting_new.h"
 #include "contract/world.h"
 
 namespace softiommu::testing {
@@ -219,11 +219,11 @@ TEST_P(Attach, ADeviceWhoseUndoIsRefusedIsBlockedAndTheGroupSaysSo) {
 TEST_P(Attach, DetachAndReleaseAllocateNothing) {
   const auto domain = world.domain(world.trio(), 'A');
   ASSERT_TRUE(world.own(world.trio()).attach(*domain));
-  const std::uint64_t before = allocations(), pages = world.table_pages();
-  fail_nth_allocation(1);
+  const std::uint64_t before = check::allocations(), pages = world.table_pages();
+  check::fail_nth_allocation(1);
   world.trio().detach();
-  fail_nth_allocation(0);
-  EXPECT_EQ(allocations(), before);
+  check::fail_nth_allocation(0);
+  EXPECT_EQ(check::allocations(), before);
   EXPECT_LE(world.table_pages(), pages);
 }
 

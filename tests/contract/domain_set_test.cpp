@@ -5,7 +5,7 @@
 #include <gtest/gtest.h>
 
 #include "base/fault.h"
-#include "contract/counting_new.h"
+#include "check/counting_new.h"
 #include "contract/world.h"
 
 namespace softiommu::testing {
@@ -154,7 +154,7 @@ struct Injector {
   void (*disarm)();
 };
 constexpr Injector kFaultPoints{fault::fail_nth, fault::struck, fault::disarm};
-constexpr Injector kOperatorNew{fail_nth_allocation, allocation_failed, [] { fail_nth_allocation(0); }};
+constexpr Injector kOperatorNew{check::fail_nth_allocation, check::allocation_failed, [] { check::fail_nth_allocation(0); }};
 
 class ShortMemory : public Search {
  protected:
@@ -170,7 +170,7 @@ class ShortMemory : public Search {
     }
     for (int n = 1;; ++n) {
       const std::uint64_t pages = world.table_pages();
-      const std::int64_t live = live_allocations();
+      const std::int64_t live = check::live_allocations();
       bool struck = false;
       {
         DomainSet short_of_memory(world.system());
@@ -190,7 +190,7 @@ class ShortMemory : public Search {
         }
       }
       if (&injector == &kOperatorNew) {
-        EXPECT_EQ(live_allocations(), live) << "leaked when allocation " << n << " failed";
+        EXPECT_EQ(check::live_allocations(), live) << "leaked when allocation " << n << " failed";
       }
       EXPECT_EQ(world.table_pages(), pages) << "leaked when step " << n << " failed";
       if (!struck || n > 1000) return n - 1;

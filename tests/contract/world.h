@@ -3,12 +3,12 @@
 // through them, devices that really read, and the log.
 #pragma once
 
-#include <array>
 #include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "check/log_capture.h"
 #include "contract/driver_case.h"
 #include "contract/flat_mmu.h"
 #include "core/system.h"
@@ -17,20 +17,7 @@
 
 namespace softiommu::testing {
 
-// The lines of the log while it lives, in fixed storage: it runs while allocations fail.
-class LogCapture {
- public:
-  explicit LogCapture(log::Level least_important = log::Level::warning);
-  ~LogCapture();
-  unsigned lines() const { return count_; }
-  bool has(std::string_view part) const;
-  std::string all() const;
-
- private:
-  static void take(void* self, log::Level level, std::string_view line) noexcept;
-  std::array<std::array<char, 256>, 64> lines_{};
-  unsigned count_ = 0;
-};
+using check::LogCapture;
 
 class World {
  public:

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// This test program's operator new: counts what lives, and fails the nth allocation of a thread on request. Within a
-// call it is the fault point "heap.new" besides.
+// The operator new of a program that links this: counts what lives, and fails the nth allocation of a thread on request.
+// Within a call it is the fault point "heap.new" besides.
 #pragma once
 
 #include <cstdint>
 
-namespace softiommu::testing {
+namespace softiommu::check {
 
 // Allocations minus releases of this thread.
 std::int64_t live_allocations();
@@ -14,4 +14,4 @@ std::uint64_t allocations();
 void fail_nth_allocation(std::uint64_t nth);
 bool allocation_failed();
 
-}  // namespace softiommu::testing
+}  // namespace softiommu::check

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "contract/counting_new.h"
+#include "check/counting_new.h"
 
 #include <cstdlib>
 #include <new>
 
 #include "base/fault.h"
 
-namespace softiommu::testing {
+namespace softiommu::check {
 
 namespace {
 thread_local std::int64_t live = 0;
@@ -45,20 +45,20 @@ void release(void* memory) noexcept {
 
 }  // namespace
 
-}  // namespace softiommu::testing
+}  // namespace softiommu::check
 
-void* operator new(std::size_t bytes) { return softiommu::testing::allocate(bytes); }
-void* operator new[](std::size_t bytes) { return softiommu::testing::allocate(bytes); }
+void* operator new(std::size_t bytes) { return softiommu::check::allocate(bytes); }
+void* operator new[](std::size_t bytes) { return softiommu::check::allocate(bytes); }
 // Sanitizers bring these of their own, which would not match the deletes below.
 void* operator new(std::size_t bytes, const std::nothrow_t&) noexcept {
   try {
-    return softiommu::testing::allocate(bytes);
+    return softiommu::check::allocate(bytes);
   } catch (const std::bad_alloc&) {
     return nullptr;
   }
 }
 void* operator new[](std::size_t bytes, const std::nothrow_t& tag) noexcept { return operator new(bytes, tag); }
-void operator delete(void* memory) noexcept { softiommu::testing::release(memory); }
-void operator delete[](void* memory) noexcept { softiommu::testing::release(memory); }
-void operator delete(void* memory, std::size_t) noexcept { softiommu::testing::release(memory); }
-void operator delete[](void* memory, std::size_t) noexcept { softiommu::testing::release(memory); }
+void operator delete(void* memory) noexcept { softiommu::check::release(memory); }
+void operator delete[](void* memory) noexcept { softiommu::check::release(memory); }
+void operator delete(void* memory, std::size_t) noexcept { softiommu::check::release(memory); }
+void operator delete[](void* memory, std::size_t) noexcept { softiommu::check::release(memory); }

@@ -26,6 +26,7 @@ namespace softiommu::check {
 struct CheckedMachine {
   std::string name;
   std::string toml;
+  unsigned times = 300;  // how often some steps are asked, so that lost ids are missed: more than a unit has ids
 };
 
 struct CheckedDriver {

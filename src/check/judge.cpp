@@ -59,6 +59,12 @@ std::optional<Finding> Trial::judge(const Subject& subject, const Answer& answer
   }
   if (auto found = judge_log()) return found;
   if (auto found = judge_place(subject, answer)) return found;
+  if (subject.group != nullptr && log_.has("may still do DMA")) {
+    // The hardware refused even that, and the driver has said so: nobody knows what the device reaches.
+    spent_ = unknown_ = true;
+    if (subject.group->broken()) return std::nullopt;
+    return finding(Law::old_domain, "a device may still do DMA, and the group does not say that it is broken");
+  }
   if (auto found = judge_devices(subject.group, answer.ok ? Law::success : Law::old_domain)) return found;
   if (answer.ok || subject.group->broken()) return std::nullopt;
   const bool failed_by_itself = !struck_;
@@ -124,6 +130,7 @@ std::optional<Finding> Trial::judge_place(const Subject& subject, const Answer& 
 // ---- what devices read ------------------------------------------------------------------------------------------
 
 std::optional<Finding> Trial::judge_devices(const Group* about, Law law) {
+  if (unknown_) return std::nullopt;
   for (const auto& group : world_->system().groups()) {
     const Law its_law = group.get() == about ? law : Law::isolation;
     auto wrong = judge_group(*group, its_law);
@@ -263,7 +270,8 @@ std::optional<Finding> Trial::judge_fresh(Group& group) {
   constexpr char kLast = 'Z';
   if (!world_->map(**domain, kLast)) return finding(Law::fresh, "a fresh domain maps nothing");
   const auto answer = group.attach(**domain);
-  if (!answer && !hurt_) return finding(Law::fresh, fmt::format("a fresh domain: {}", name_of(answer.error().failure)));
+  if (!answer && hurt_) return std::nullopt;
+  if (!answer) return finding(Law::fresh, fmt::format("a fresh domain: {}", name_of(answer.error().failure)));
   slots_[kLast] = {std::move(*domain), true};
   auto found = judge_devices(&group, Law::success);
   group.detach();

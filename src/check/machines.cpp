@@ -248,7 +248,7 @@ table_arena = "256M"
 [[iommu]]
 name = "u0"
 model = "tegra-gart"
-)toml", .behind = {"u0", "u0", "u0", "u0", "u0"}},
+)toml", .behind = {"u0", "u0", "u0", "u0", "u0"}, .times = 4},
 });
 
 struct Placed {
@@ -297,7 +297,7 @@ std::vector<CheckedDriver> own_drivers() {
   for (const HardwareRow& row : kRows) {
     if (drivers.empty() || drivers.back().name != row.driver)
       drivers.push_back({.name = std::string(row.driver), .make = row.make, .machines = {}});
-    drivers.back().machines.push_back({std::string(row.machine), machine_file(row)});
+    drivers.back().machines.push_back({std::string(row.machine), machine_file(row), row.times});
   }
   return drivers;
 }

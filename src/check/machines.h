@@ -21,7 +21,8 @@ struct HardwareRow {
   std::string_view units;  // TOML, perhaps after a [memory] section
   // In front of 02.0, 03.0 to 03.2 (which cannot be kept apart), 04.0, 05.0, 06.0.
   std::array<std::string_view, 5> behind = {"u0", "u0", "u0", "u1", "u2"};
-  unsigned crowd = 0;  // more devices behind u0, that can take all ids
+  unsigned times = 300;  // CheckedMachine::times
+  unsigned crowd = 0;    // more devices behind u0, that can take all ids
 };
 
 std::span<const HardwareRow> hardware_rows();

@@ -9,7 +9,6 @@ namespace softiommu::check {
 
 namespace {
 
-constexpr unsigned kTimes = 300;  // more often than there are ids of 8 bits
 constexpr unsigned kMostPlaces = 1u << 14;
 
 // Where a failure is tried next. Late places are much alike: from some on only every so-manieth is.
@@ -122,7 +121,7 @@ void Plan::run_sweep(std::size_t item, const Place& place, const Sweep& sweep, D
     if (sweep.kind == FailureKind::ids) last.failure = {sweep.kind, 0};
     run_case(item, place, steps, report);
     if (sweep.kind != FailureKind::none || last.verb == Verb::probe || last.times > 1) return;
-    last.times = kTimes;
+    last.times = place.machine->times;
     run_case(item, place, steps, report);
     return;
   }
@@ -137,7 +136,7 @@ void Plan::run_sweep(std::size_t item, const Place& place, const Sweep& sweep, D
   for (const unsigned n : latest) {
     if (n == 0) continue;
     last.failure = {sweep.kind, n};
-    last.times = kTimes;
+    last.times = place.machine->times;
     run_case(item, place, steps, report);
   }
 }

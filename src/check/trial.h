@@ -110,6 +110,7 @@ class Trial {
   FailureKind struck_as_ = FailureKind::none;
   bool hurt_ = false;   // a unit stopped once: its driver may have given it up
   bool spent_ = false;  // a judgement took the world apart
+  bool unknown_ = false;  // what devices reach: the hardware did not even let itself be blocked
 };
 
 }  // namespace softiommu::check

@@ -7,6 +7,7 @@
 #include <bit>
 #include <cstring>
 
+#include "base/fault.h"
 #include "drivers/registry.h"
 
 namespace softiommu::check {
@@ -65,11 +66,16 @@ World::~World() {
 }
 
 Result<> World::bring_up() {
-  std::vector<MakeDriver> drivers{driver_.make};
-  const std::unique_ptr<Driver> checked = driver_.make();
-  for (const MakeDriver make : all_drivers())
-    if (make()->unit_model() != checked->unit_model()) drivers.push_back(make);
+  std::vector<MakeDriver> drivers;
+  {
+    const fault::Paused ours;
+    drivers.push_back(driver_.make);
+    const std::unique_ptr<Driver> checked = driver_.make();
+    for (const MakeDriver make : all_drivers())
+      if (make()->unit_model() != checked->unit_model()) drivers.push_back(make);
+  }
   system_ = TRY(System::create(*machine_, drivers, {}));
+  const fault::Paused ours;
   open_eyes();
   return {};
 }

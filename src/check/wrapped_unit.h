@@ -27,12 +27,11 @@ class WrappedUnit : public IommuUnit {
   void write(std::uint64_t offset, unsigned bytes, std::uint64_t value) override { deliver(offset, bytes, value); }
 
  protected:
-  // The ports know this unit, not the real one: they ask again after every write, and no copy is under way when it
-  // returns.
+  // The ports know this unit, not the real one: they ask again after every write. None is copying meanwhile: in front of
+  // such a unit devices do DMA on the driver's thread.
   void deliver(std::uint64_t offset, unsigned bytes, std::uint64_t value) {
     real_->write(offset, bytes, value);
     bump_generation();
-    wait_for_dma();
   }
   std::uint64_t* words(std::uint64_t address) { return context_.memory.tables().words(PhysAddr{address}); }
   IommuUnit& real() { return *real_; }

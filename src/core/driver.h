@@ -6,7 +6,8 @@
 // hardware for one device; it may give any hard failure, never `incompatible`. If one fails, the core calls undo() for
 // those already switched, in reverse, and abandon(). After the last commit the core calls finish(), which gives back
 // what the old domain held. Undo, block, finish and abandon need no resources.
-// A prepare() that fails has given back all that it reserved; a commit() that fails leaves its device on `from`.
+// A prepare() that fails has given back all that it reserved; a commit() that fails leaves its device on `from`, or says
+// in Switch::blocked that the hardware did not let it.
 // A driver may let std::bad_alloc out of any call: the core makes it no_memory (ENOMEM).
 //
 // A switch to a static domain (blocked, identity) must always be preparable.
@@ -57,6 +58,8 @@ struct Switch {
   Domain* to = nullptr;
   Pasid pasid = 0;  // 0: the device's requests without one. Of others `from` is nullptr where nothing was attached
   std::array<std::uint64_t, 4> words{};
+  // Set by a commit() that fails where the hardware refuses the way back, too: the device is blocked, not on `from`.
+  bool blocked = false;
 };
 
 // Ranges of IOVA that mean something else for a device.

@@ -73,6 +73,11 @@ bool undo(Driver& driver, Switch& change) {
   return undone;
 }
 
+void report_blocked(const Driver& driver, const Switch& change) {
+  log::error("{} {}: the {} IOMMU refused the way back after a failed attach: the device is blocked",
+             bus_of(*change.device), change.device->name(), driver.name());
+}
+
 }  // namespace
 
 void block_device(Driver& driver, Device& device) noexcept {
@@ -92,13 +97,13 @@ SwitchAnswer try_switch(Driver& driver, std::span<Switch> changes, Judgement jud
     tell(driver, "finish", [&] { driver.finish(changes); });
     return {answer};
   }
-  bool device_blocked = false;
+  bool device_blocked = changes[committed].blocked;
+  if (device_blocked) report_blocked(driver, changes[committed]);
   for (Switch& change : changes.first(committed) | std::views::reverse) {
     if (undo(driver, change)) continue;
     block_device(driver, *change.device);
     device_blocked = true;
-    log::error("{} {}: the {} IOMMU refused the way back after a failed attach: the device is blocked",
-               bus_of(*change.device), change.device->name(), driver.name());
+    report_blocked(driver, change);
   }
   tell(driver, "abandon", [&] { driver.abandon(changes); });
   return {answer, device_blocked};

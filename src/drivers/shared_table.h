@@ -105,7 +105,10 @@ class SharedTableDriver : public Driver {
     if (!fault::pass("driver.commit", ENODEV)) return refused();
     const auto done = program(*change.device, change.to, id);
     if (done) return {};
-    if (!undo(change)) block(*change.device);
+    if (!undo(change)) {
+      block(*change.device);
+      change.blocked = true;
+    }
     return std::unexpected(refusal(done.error()));
   }
 

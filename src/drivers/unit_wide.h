@@ -72,6 +72,7 @@ class UnitWideDomain : public Domain {
 //   and
 //                                         no DMA uses the old translation any more. Does nothing if they do already. On
 //                                         failure they translate as before, or are blocked where even that fails.
+//   bool is_on(const Domain*) const       what the last of these left behind
 //   bool block()                          false: the hardware refuses
 //   const std::string& name() const
 template <class Unit, class PagingDomain>
@@ -95,8 +96,10 @@ class UnitWideDriver : public Driver {
     if (!fault::pass("driver.commit", ENODEV))
       return driver_says(AttachFailure::no_device, {"the hardware takes the change", 1, 0});
     Unit& unit = unit_of(*change.device);
-    if (const auto done = unit.switch_to(change.to); !done) return std::unexpected(refusal(unit, done.error()));
-    return {};
+    const auto done = unit.switch_to(change.to);
+    if (done) return {};
+    change.blocked = !unit.is_on(change.from);
+    return std::unexpected(refusal(unit, done.error()));
   }
 
   bool undo(Switch& change) final {

@@ -4,19 +4,17 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <iterator>
 #include <ostream>
 #include <vector>
 
+#include "check/machines.h"
 #include "contract/flat_mmu.h"
-#include "drivers/registry.h"
 
 namespace softiommu::testing {
 
 namespace {
 
-constexpr DriverCase kRows[] = {
-    {"flat", make_flat_driver, R"toml(
+constexpr std::string_view kFlat = R"toml(
 [[iommu]]
 name = "u0"
 model = "test-flat"
@@ -27,158 +25,45 @@ model = "test-flat"
 name = "u2"
 model = "test-flat"
 pages = 128
-)toml"},
-    {"intel", make_intel_driver, R"toml(
-[[iommu]]
-name = "u0"
-model = "intel-vtd"
-address_widths = [48]
-[[iommu]]
-name = "u1"
-model = "intel-vtd"
-address_widths = [48]
-[[iommu]]
-name = "u2"
-model = "intel-vtd"
-address_widths = [39]
-)toml"},
-    {"arm_smmu_v3", make_arm_smmu_v3_driver, R"toml(
-[[iommu]]
-name = "u0"
-model = "arm-smmu-v3"
-stages = "1"
-[[iommu]]
-name = "u1"
-model = "arm-smmu-v3"
-stages = "1"
-[[iommu]]
-name = "u2"
-model = "arm-smmu-v3"
-stages = "2"
-)toml"},
-    // Host tables that grow; of u2 guest tables.
-    {"amd", make_amd_driver, R"toml(
-[[iommu]]
-name = "u0"
-model = "amd-iommu"
-guest_levels = "none"
-[[iommu]]
-name = "u1"
-model = "amd-iommu"
-guest_levels = "none"
-[[iommu]]
-name = "u2"
-model = "amd-iommu"
-host_levels = "none"
-)toml"},
-    // Guest tables; of u2 host tables.
-    {"amd_guest_tables", make_amd_driver, R"toml(
-[[iommu]]
-name = "u0"
-model = "amd-iommu"
-host_levels = "none"
-[[iommu]]
-name = "u1"
-model = "amd-iommu"
-host_levels = "none"
-[[iommu]]
-name = "u2"
-model = "amd-iommu"
-guest_levels = "none"
-)toml"},
-    {"virtio_iommu", make_virtio_iommu_driver, R"toml(
-[[iommu]]
-name = "u0"
-model = "virtio-iommu"
-[[iommu]]
-name = "u1"
-model = "virtio-iommu"
-[[iommu]]
-name = "u2"
-model = "virtio-iommu"
-input_first = "4K"
-input_bits = 64
-)toml"},
-    {"arm_smmu", make_arm_smmu_driver, R"toml(
-[[iommu]]
-name = "u0"
-model = "arm-smmu"
-stages = "1"
-[[iommu]]
-name = "u1"
-model = "arm-smmu"
-stages = "1"
-[[iommu]]
-name = "u2"
-model = "arm-smmu"
-stages = "2"
-)toml"},
-    {.name = "rockchip",
-     .make = make_rockchip_driver,
-     .units = R"toml(
-[memory]
-top = "4G"
-table_arena = "256M"
-[[iommu]]
-name = "u0"
-model = "rockchip-iommu"
-[[iommu]]
-name = "trio"
-model = "rockchip-iommu"
-mmus = 3
-[[iommu]]
-name = "second"
-model = "rockchip-iommu"
-[[iommu]]
-name = "u1"
-model = "rockchip-iommu"
-[[iommu]]
-name = "u2"
-model = "rockchip-iommu"
-version = 2
-)toml",
-     .behind = {"u0", "trio", "second", "u1", "u2"},
-     .one_by_one = false},
-    {.name = "omap",
-     .make = make_omap_driver,
-     .units = R"toml(
-[memory]
-top = "4G"
-table_arena = "256M"
-[[iommu]]
-name = "u0"
-model = "omap-mmu"
-[[iommu]]
-name = "trio"
-model = "omap-mmu"
-mmus = 2
-[[iommu]]
-name = "second"
-model = "omap-mmu"
-[[iommu]]
-name = "u1"
-model = "omap-mmu"
-[[iommu]]
-name = "u2"
-model = "omap-mmu"
-)toml",
-     .behind = {"u0", "trio", "second", "u1", "u2"},
-     .one_by_one = false,
-     .shares = false},
-    {.name = "tegra_gart",
-     .make = make_tegra_gart_driver,
-     .units = R"toml(
-[memory]
-top = "2G"
-table_arena = "256M"
-[[iommu]]
-name = "u0"
-model = "tegra-gart"
-)toml",
-     .behind = {"u0", "u0", "u0", "u0", "u0"},
-     .misfits = false,
-     .iova = Iova{0x5801'0000}},
+)toml";
+
+// What is peculiar to a driver's hardware as far as these tests go; rows without a name take the rest.
+struct Peculiarity {
+  std::string_view driver;
+  bool one_by_one, shares, misfits;
+  Iova iova = DriverCase{}.iova;
 };
+constexpr Peculiarity kPeculiarities[] = {
+    {"rockchip", false, true, true},
+    {"omap", false, false, true},
+    {"tegra_gart", true, true, false, Iova{0x5801'0000}},
+    {"", true, true, true},
+};
+
+// Names of tests have no other characters.
+std::string test_name(std::string_view machine) {
+  std::string name(machine);
+  std::ranges::replace(name, '-', '_');
+  return name;
+}
+
+std::vector<DriverCase> make_rows() {
+  std::vector<DriverCase> rows{{.name = "flat", .make = make_flat_driver, .units = kFlat}};
+  for (const check::HardwareRow& row : check::hardware_rows()) {
+    const auto mine = std::ranges::find_if(kPeculiarities, [&](const Peculiarity& p) {
+      return p.driver == row.driver || p.driver.empty();
+    });
+    rows.push_back({.name = test_name(row.machine),
+                    .make = row.make,
+                    .units = row.units,
+                    .behind = row.behind,
+                    .one_by_one = mine->one_by_one,
+                    .shares = mine->shares,
+                    .misfits = mine->misfits,
+                    .iova = mine->iova});
+  }
+  return rows;
+}
 
 // 03.0-03.2 are one multifunction device that does not keep its functions apart.
 constexpr std::string_view kForeign = R"toml(
@@ -203,12 +88,8 @@ std::string device(std::string_view address, std::string_view unit) {
 }  // namespace
 
 std::span<const DriverCase> driver_cases() {
-  static const std::vector<DriverCase> present = [] {
-    std::vector<DriverCase> rows;
-    std::ranges::copy_if(kRows, std::back_inserter(rows), [](const DriverCase& row) { return row.make() != nullptr; });
-    return rows;
-  }();
-  return present;
+  static const std::vector<DriverCase> rows = make_rows();
+  return rows;
 }
 
 std::string machine_file(const DriverCase& row) {

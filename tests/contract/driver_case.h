@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // The drivers that the contract tests run over: one row each.
 //
-// A row brings a machine file's IOMMUs, named u0, u1 (like u0: domains are shared) and u2 (its domains do not fit the
-// devices of the others, nor theirs its). The devices behind them are the same for all; where hardware has one group
-// behind each unit, the row has more units and says which device is behind which.
+// The hardware of our own drivers is that of `softiommu check` (check/machines.h); the devices behind it are the same for
+// all rows.
 #pragma once
 
 #include <array>
@@ -17,7 +16,7 @@
 namespace softiommu::testing {
 
 struct DriverCase {
-  std::string_view name;
+  std::string name;
   MakeDriver make;
   std::string_view units;  // TOML, perhaps after a [memory] section
   // In front of 02.0, 03.x, 04.0, 05.0, 06.0.
@@ -28,7 +27,6 @@ struct DriverCase {
   Iova iova{0x10000};      // where every domain of these tests maps its page
 };
 
-// Rows of drivers that are there.
 std::span<const DriverCase> driver_cases();
 // The machine file of a row: its units and, behind them, the devices that World names.
 std::string machine_file(const DriverCase& row);

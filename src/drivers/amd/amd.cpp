@@ -274,7 +274,10 @@ Result<> AmdDriver::program(const Switch& change, const Domain* to, DomainId id)
 AttachResult<> AmdDriver::commit(Switch& change) {
   if (!fault::pass("driver.commit", ENODEV)) return refused();
   if (program(change, change.to, static_cast<DomainId>(change.words[kId]))) return {};
-  if (!undo(change)) block(*change.device);
+  if (!undo(change)) {
+    block(*change.device);
+    change.blocked = true;
+  }
   return refused();
 }
 

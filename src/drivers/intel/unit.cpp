@@ -86,6 +86,7 @@ Result<> Unit::start_queue() {
   const MutexLock lock(queue_mutex_);
   queue_ = queue;
   status_ = TRY(tables().allocate());
+  registers().write32(kFsts.offset, static_cast<std::uint32_t>(kFsts["IQE"].mask()));  // whoever had the unit before
   registers().write64(kIqt.offset, 0);
   registers().write64(kIqa.offset, kIqa["QS"].put(0) | queue_.value);
   global_state_ |= static_cast<std::uint32_t>(kGcmd["QIE"].mask());
@@ -193,11 +194,27 @@ Result<> Unit::submit(Descriptor descriptor) {
     tail_ = (tail_ + kDescriptorBytes) & mask;
   }
   registers().write64(kIqt.offset, tail_);
+  bool refused = false;
   for (unsigned i = 0; i < kMostPolls; ++i) {
-    if (std::atomic_ref<std::uint32_t>(*status).load(std::memory_order_acquire) == ticket) return {};
-    if (kFsts["IQE"].is_set(registers().read32(kFsts.offset))) break;
+    if (std::atomic_ref<std::uint32_t>(*status).load(std::memory_order_acquire) == ticket) {
+      // Of a queue that stood still and went on, not everything was done.
+      return refused ? fail(ENODEV, "the unit refused an invalidation") : Result<>{};
+    }
+    if (!kFsts["IQE"].is_set(registers().read32(kFsts.offset))) continue;
+    refused = true;
+    pass_over_descriptor();
   }
   return fail(ENODEV, "the invalidation queue stopped");
+}
+
+// The queue stands still at a descriptor that the unit refused: one that waits for nothing takes its place, and
+// clearing IQE lets the unit go on there (6.5.2.10).
+void Unit::pass_over_descriptor() {
+  const std::uint64_t head = kIqh["QH"].in_place(registers().read64(kIqh.offset));
+  std::uint64_t* const slot = tables().words(queue_ + head);
+  slot[0] = kWaitDescriptor0["TYPE"].put(std::to_underlying(hw::vtd::Descriptor::wait));
+  slot[1] = 0;
+  registers().write32(kFsts.offset, static_cast<std::uint32_t>(kFsts["IQE"].mask()));
 }
 
 Result<> Unit::invalidate_context(DomainId id, StreamId stream) {

@@ -92,6 +92,7 @@ class Unit {
   Result<> start_queue();
   Result<> wait_clear(std::uint32_t offset, std::uint64_t bits);
   Result<> submit(Descriptor descriptor) EXCLUDES(queue_mutex_);
+  void pass_over_descriptor() REQUIRES(queue_mutex_);
   Result<> invalidate_context(DomainId id, StreamId stream);
   Result<> invalidate_everything();
   Result<> iotlb_by_register(hw::vtd::Granularity granularity, DomainId id, std::uint64_t iva);

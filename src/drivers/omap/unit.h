@@ -31,6 +31,7 @@ class Unit {
   TableMemory& tables() { return hardware_.tables; }
 
   Result<> switch_to(const Domain* to);
+  bool is_on(const Domain* domain) const { return now_ == setting_for(domain); }
   bool block();
 
   // After pages were unmapped.

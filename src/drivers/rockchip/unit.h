@@ -36,6 +36,7 @@ class Unit {
 
   // ETIMEDOUT, EFAULT (the words of Linux's driver): a handshake fails, or the directory is not kept.
   Result<> switch_to(const Domain* to);
+  bool is_on(const Domain* domain) const { return now_ == setting_for(domain); }
   bool block();
   // All addresses pass, without handshakes.
   bool let_pass();

@@ -77,6 +77,12 @@ bool FaultyUnit::disarm() {
   return struck_;
 }
 
+bool FaultyUnit::power_cycle() {
+  late_.clear();
+  if (struck_) reset();
+  return disarm();
+}
+
 bool FaultyUnit::is_silent() {
   if (failure_.kind != FailureKind::registers) return false;
   if (!struck_ && ++seen_ >= failure_.nth) struck_ = true;

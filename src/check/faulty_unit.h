@@ -25,6 +25,8 @@ class FaultyUnit final : public WrappedUnit {
   void arm(const Failure& failure);
   // The failure is over; late writes arrive. True: it struck.
   bool disarm();
+  // The same where late writes never arrive: the unit is reset.
+  bool power_cycle();
 
  private:
   struct Write {

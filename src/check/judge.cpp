@@ -132,7 +132,7 @@ std::optional<Finding> Trial::judge_place(const Subject& subject, const Answer& 
 std::optional<Finding> Trial::judge_devices(const Group* about, Law law) {
   if (unknown_) return std::nullopt;
   for (const auto& group : world_->system().groups()) {
-    const Law its_law = group.get() == about ? law : Law::isolation;
+    const Law its_law = about == nullptr || group.get() == about ? law : Law::isolation;
     auto wrong = judge_group(*group, its_law);
     if (!wrong) wrong = judge_pasids(*group, its_law);
     // A stale translation is the reason rather than what is read through it.
@@ -249,7 +249,8 @@ std::optional<Finding> Trial::room_would_do(const Subject& subject) {
 
 std::optional<Finding> Trial::judge_probe() {
   if (auto found = judge_log()) return found;
-  if (world_->is_up()) {
+  const bool was_reset = struck_ && struck_as_ == FailureKind::registers;
+  if (world_->is_up() && !was_reset) {
     if (auto found = judge_devices(nullptr, Law::probe)) return found;
   }
   world_->take_down();

@@ -37,6 +37,7 @@ domain_id_bits = 6
 [[iommu]]
 name = "u0"
 model = "intel-vtd"
+address_widths = [48]
 queued_invalidation = false
 caching_mode = true
 pass_through = false
@@ -44,6 +45,7 @@ domain_id_bits = 6
 [[iommu]]
 name = "u1"
 model = "intel-vtd"
+address_widths = [48]
 queued_invalidation = false
 pass_through = false
 domain_id_bits = 6
@@ -140,8 +142,7 @@ domain_ids = 8
 [[iommu]]
 name = "u2"
 model = "amd-iommu"
-guest_io = false
-host_levels = 4
+host_levels = "none"
 domain_ids = 8
 )toml"},
     {.driver = "arm_smmu", .machine = "arm_smmu", .make = make_arm_smmu_driver, .units = R"toml(

@@ -217,7 +217,7 @@ Trial::Answer Trial::ask(const Subject& subject, const Failure& failure) {
     const fault::Call call;
     answer = act(subject);
   }
-  disarm(failure);
+  disarm(subject.step, failure);
   if (answer.ok && slots_.contains(subject.step.domain) && subject.to == nullptr &&
       !world_->map(*slots_[subject.step.domain].domain, subject.step.domain))
     return {.ok = false, .failure = AttachFailure::no_device, .code = ENODEV, .reason = {"a page can be mapped", 1, 0}};
@@ -317,9 +317,11 @@ void Trial::arm(const Failure& failure) {
   for (const std::string_view point : kWaysBack) fault::fail_point(point);
 }
 
-void Trial::disarm(const Failure& failure) {
+// A unit that did not answer while it was brought up would otherwise use memory that its driver has given up.
+void Trial::disarm(const Step& step, const Failure& failure) {
   if (is_hardware(failure.kind)) {
-    struck_ = world_->disarm();
+    const bool mute = step.verb == Verb::probe && failure.kind == FailureKind::registers;
+    struck_ = mute ? world_->power_cycle() : world_->disarm();
     if (struck_) struck_as_ = failure.kind;
     hurt_ |= struck_ && failure.kind != FailureKind::answers;
     return;

@@ -74,7 +74,7 @@ class Trial {
   Answer act(const Subject& subject);
   Answer make(const Subject& subject);
   void arm(const Failure& failure);
-  void disarm(const Failure& failure);
+  void disarm(const Step& step, const Failure& failure);
   void crowd(const Group* but);
   void disperse();
   std::optional<Finding> repeat(const Step& step);

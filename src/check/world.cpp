@@ -171,11 +171,14 @@ void World::arm(const Failure& failure) {
     if (auto* const faulty = dynamic_cast<FaultyUnit*>(unit.get())) faulty->arm(failure);
 }
 
-bool World::disarm() {
+bool World::each_unit(bool (FaultyUnit::*end)()) {
   bool struck = false;
   for (const auto& unit : machine_->units())
-    if (auto* const faulty = dynamic_cast<FaultyUnit*>(unit.get())) struck |= faulty->disarm();
+    if (auto* const faulty = dynamic_cast<FaultyUnit*>(unit.get())) struck |= (faulty->*end)();
   return struck;
 }
+
+bool World::disarm() { return each_unit(&FaultyUnit::disarm); }
+bool World::power_cycle() { return each_unit(&FaultyUnit::power_cycle); }
 
 }  // namespace softiommu::check

@@ -48,6 +48,7 @@ class World {
   // For all units.
   void arm(const Failure& failure);
   bool disarm();
+  bool power_cycle();
 
  private:
   struct Eye {
@@ -61,6 +62,7 @@ class World {
   Result<> make_machine(const MachineSpec& spec);
   void open_eyes();
   IommuUnit* unit_of(const Device& device) const;
+  bool each_unit(bool (FaultyUnit::*end)());
   static Iova place(const Domain& domain);
   Iova place(const Group& group);
   Result<> pin_letters();

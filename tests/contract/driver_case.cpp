@@ -29,13 +29,14 @@ pages = 128
 
 // What is peculiar to a driver's hardware as far as these tests go; rows without a name take the rest.
 struct Peculiarity {
-  std::string_view driver;
+  std::string_view machine;
   bool one_by_one, shares, misfits;
   Iova iova = DriverCase{}.iova;
 };
 constexpr Peculiarity kPeculiarities[] = {
     {"rockchip", false, true, true},
     {"omap", false, false, true},
+    {"amd-both-tables", true, true, false},
     {"tegra_gart", true, true, false, Iova{0x5801'0000}},
     {"", true, true, true},
 };
@@ -51,7 +52,7 @@ std::vector<DriverCase> make_rows() {
   std::vector<DriverCase> rows{{.name = "flat", .make = make_flat_driver, .units = kFlat}};
   for (const check::HardwareRow& row : check::hardware_rows()) {
     const auto mine = std::ranges::find_if(kPeculiarities, [&](const Peculiarity& p) {
-      return p.driver == row.driver || p.driver.empty();
+      return p.machine == row.machine || p.machine.empty();
     });
     rows.push_back({.name = test_name(row.machine),
                     .make = row.make,

@@ -90,11 +90,19 @@ Result<> Unit::start_queue(unsigned number, PhysAddr page) {
 
 // ---- Requests ---------------------------------------------------------------------------------------------------
 
+bool Unit::request_is_open() {
+  const MutexLock lock(queue_mutex_);
+  const auto used = word<std::uint16_t>(hardware_.tables, requests_, kUsed + kIndex);
+  return used.load(std::memory_order_acquire) != sent_;
+}
+
 Result<> Unit::request(std::span<const std::uint32_t> words) { return request_with_reply(words, {}); }
 
 Result<> Unit::request_with_reply(std::span<const std::uint32_t> words, std::span<std::uint32_t> reply) {
   const MutexLock lock(queue_mutex_);
   TableMemory& tables = hardware_.tables;
+  const auto used = word<std::uint16_t>(tables, requests_, kUsed + kIndex);
+  if (used.load(std::memory_order_acquire) != sent_) return fail(ENODEV, "the device still has an earlier request");
   if (reply.size_bytes() + sizeof(std::uint32_t) > kPageSize - kReply)
     return fail(ENODEV, "the device tells more than there is room for");
   std::ranges::copy(words, tables.as<std::uint32_t>(buffer_));
@@ -106,7 +114,6 @@ Result<> Unit::request_with_reply(std::span<const std::uint32_t> words, std::spa
   offer(tables, requests_, sent_, 0);
   std::atomic_thread_fence(std::memory_order_seq_cst);
   write(kQueueNotify.offset, kRequestQueue);
-  const auto used = word<std::uint16_t>(tables, requests_, kUsed + kIndex);
   for (unsigned i = 0; used.load(std::memory_order_acquire) != sent_; ++i)
     if (i == kMostPolls) return fail(ENODEV, "a request does not end");
   const auto status = static_cast<Answer>(kTail["STATUS"].get(answer[reply.size()]));

@@ -186,17 +186,20 @@ Result<> Unit::send_attach(StreamId endpoint, UnitId domain, std::uint32_t flags
 }
 
 Result<> Unit::attach(StreamId endpoint, UnitId domain, const PagingDomain* filling) {
-  TRY(send_attach(endpoint, domain, 0));
+  const auto sent = send_attach(endpoint, domain, 0);
+  // A device that has not answered may still do it.
+  if (!sent && !request_is_open()) return sent;
   const MutexLock lock(state_mutex_);
-  moved(endpoint, domain, filling);
-  return {};
+  moved(endpoint, domain, sent ? filling : nullptr);
+  return sent;
 }
 
 Result<> Unit::attach_to_bypass(StreamId endpoint) {
-  TRY(send_attach(endpoint, bypass_domain(), low(kAttachFlags["BYPASS"].mask())));
+  const auto sent = send_attach(endpoint, bypass_domain(), low(kAttachFlags["BYPASS"].mask()));
+  if (!sent && !request_is_open()) return sent;
   const MutexLock lock(state_mutex_);
   moved(endpoint, bypass_domain(), nullptr);
-  return {};
+  return sent;
 }
 
 Result<> Unit::detach(StreamId endpoint) {
@@ -206,10 +209,12 @@ Result<> Unit::detach(StreamId endpoint) {
     if (const auto at = endpoints_.find(endpoint); at != endpoints_.end()) domain = at->second.domain;
   }
   if (domain == kNoDomain) return {};
-  TRY(request(std::array<std::uint32_t, kDetachWords>{head(Request::detach), domain, endpoint, 0, 0}));
+  const auto sent = request(std::array<std::uint32_t, kDetachWords>{head(Request::detach), domain, endpoint, 0, 0});
+  const bool open = !sent && request_is_open();
   const MutexLock lock(state_mutex_);
-  moved(endpoint, kNoDomain, nullptr);
-  return {};
+  if (sent) moved(endpoint, kNoDomain, nullptr);
+  if (open) endpoints_[endpoint].filling = nullptr;  // it may still happen
+  return sent;
 }
 
 Result<> Unit::map(UnitId domain, IovaRange range, PhysAddr pa, Prot prot) {

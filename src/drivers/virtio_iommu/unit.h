@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // One virtio IOMMU as its driver sees it: transport, request and event queue, domain ids, endpoints (virtio 1.2, 5.13).
 //
-// A request is on the queue alone: it is over, or will never be, when the call returns.
+// A request is on the queue alone. It is over when the call returns; or else the device has it, and gets no other.
 #pragma once
 
 #include <atomic>
@@ -98,6 +98,7 @@ class Unit {
   Result<> start_queue(unsigned number, PhysAddr page);
   void offer_event_buffers() REQUIRES(events_mutex_);
   Result<> request(std::span<const std::uint32_t> words) EXCLUDES(queue_mutex_);
+  bool request_is_open() EXCLUDES(queue_mutex_);
   Result<> request_with_reply(std::span<const std::uint32_t> words, std::span<std::uint32_t> reply)
       EXCLUDES(queue_mutex_);
   Result<> send_attach(StreamId endpoint, UnitId domain, std::uint32_t flags);

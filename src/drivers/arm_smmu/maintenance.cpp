@@ -13,7 +13,7 @@ using namespace hw::smmu;
 namespace {
 
 // A synchronisation that is not over within this many looks never will be.
-constexpr unsigned kMostPolls = 1'000'000;
+constexpr unsigned kMostPolls = 100'000;
 // From here on invalidating the whole bank is cheaper.
 constexpr std::uint64_t kMostPages = 64;
 

@@ -14,7 +14,7 @@ using namespace hw::smmuv3;
 namespace {
 
 // A command that is not done within this many looks never will be.
-constexpr unsigned kMostPolls = 1'000'000;
+constexpr unsigned kMostPolls = 100'000;
 // The status word answers nearly always; errors are looked for every so many polls.
 constexpr unsigned kPollsBetweenErrorChecks = 64;
 // A storm of events must not fill the log.

@@ -13,7 +13,7 @@ using namespace hw::smmuv3;
 namespace {
 
 // An acknowledgement that does not come within this many reads never will.
-constexpr unsigned kMostPolls = 1'000'000;
+constexpr unsigned kMostPolls = 100'000;
 
 // Stream ids here are PCI requester ids.
 constexpr unsigned kRequesterIdBits = 16;

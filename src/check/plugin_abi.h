@@ -42,8 +42,8 @@ extern "C" {
 
 // Once in a plugin: SOFTIOMMU_DRIVER_PLUGIN({.name = "tiny", .make = make_tiny, .machines = kMachines});
 // Only the program knows whether a fault point is armed: a plugin asks it each time.
-#define SOFTIOMMU_DRIVER_PLUGIN(...)                   \
-  namespace softiommu::fault::detail {                 \
-  constinit std::atomic<bool> armed{true};             \
-  }                                                    \
+#define SOFTIOMMU_DRIVER_PLUGIN(...)       \
+  namespace softiommu::fault::detail {     \
+  constinit std::atomic<bool> armed{true}; \
+  }                                        \
   const softiommu::check::DriverPlugin softiommu_driver_plugin __VA_ARGS__

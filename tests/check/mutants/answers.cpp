@@ -99,16 +99,16 @@ class EinvalAfterTheCheck final : public OverDriver {
   }
 };
 
-// A device that could not be attached once is never attached again.
+// A device that a domain once did not fit is never attached again.
 class Grudge final : public OverDriver {
  public:
   using OverDriver::OverDriver;
   AttachResult<> prepare(std::span<Switch> switches) override {
     for (const Switch& change : switches)
       if (change.to != nullptr && change.to->type() == DomainType::paging && bears(change.device))
-        return driver_says(no_device, {"an earlier failure", 0, 1});
+        return driver_says(no_device, {"an earlier answer", 0, 1});
     auto answer = OverDriver::prepare(switches);
-    if (failed_with(answer, no_memory)) offenders_[next_++ % offenders_.size()] = switches.front().device;
+    if (failed_with(answer, incompatible)) offenders_[next_++ % offenders_.size()] = switches.front().device;
     return answer;
   }
 
@@ -161,7 +161,7 @@ std::unique_ptr<Driver> make_einval_of_runtime_power() {
 }
 std::unique_ptr<Driver> make_raw_timeout() { return std::make_unique<RawTimeout>(make_rockchip_driver); }
 std::unique_ptr<Driver> make_einval_after_the_check() { return std::make_unique<EinvalAfterTheCheck>(make_amd_driver); }
-std::unique_ptr<Driver> make_grudge() { return std::make_unique<Grudge>(make_omap_driver); }
+std::unique_ptr<Driver> make_grudge() { return std::make_unique<Grudge>(make_amd_driver); }
 std::unique_ptr<Driver> make_domain_of_the_bus() { return std::make_unique<DomainOfTheBus>(make_arm_smmu_v3_driver); }
 std::unique_ptr<Driver> make_wrong_group() { return std::make_unique<WrongGroup>(make_intel_driver); }
 

@@ -8,6 +8,7 @@
 #include <cstdio>
 #include <thread>
 
+#include "check/plugin.h"
 #include "check/report.h"
 #include "launch/run_options.h"
 
@@ -65,7 +66,10 @@ bool choose_machine(std::vector<check::CheckedDriver>& drivers, const std::strin
   }
   const auto text = launch::read_text(wanted);
   if (!text) return complain(fmt::format("{}: no such machine", wanted)), false;
-  const auto spec = parse_machine(*text, wanted);
+  std::vector<UnitModel> hardware;
+  for (const check::CheckedDriver& driver : drivers)
+    hardware.insert(hardware.end(), driver.unit_models.begin(), driver.unit_models.end());
+  const auto spec = parse_machine(*text, wanted, hardware, {});
   if (!spec) {
     std::fputs(fmt::format("{}: {}\n", spec.error().where, spec.error().what).c_str(), stderr);
     return false;
@@ -76,6 +80,17 @@ bool choose_machine(std::vector<check::CheckedDriver>& drivers, const std::strin
   for (check::CheckedDriver& driver : drivers) driver.machines = {{wanted, *text}};
   if (drivers.empty()) complain(fmt::format("{}: it has no hardware of the driver", wanted));
   return !drivers.empty();
+}
+
+// Those in shared libraries if there are any, else our own.
+std::expected<std::vector<check::CheckedDriver>, std::string> choose_drivers(const CheckRequest& request) {
+  std::vector<check::CheckedDriver> drivers;
+  for (const std::string& file : request.plugins) drivers.push_back(TRY(check::load_plugin(file)));
+  if (request.plugins.empty()) drivers = check::own_drivers();
+  if (request.driver.empty()) return drivers;
+  std::erase_if(drivers, [&](const check::CheckedDriver& driver) { return driver.name != request.driver; });
+  if (drivers.empty()) return std::unexpected(fmt::format("there is no driver {}", request.driver));
+  return drivers;
 }
 
 // On one line, which each call writes anew.
@@ -100,6 +115,8 @@ bool parse_shard(const std::string& text, check::Shard& shard) {
 
 void add_check_options(CLI::App& app, CheckRequest& request) {
   app.add_option("--driver", request.driver, "only this one");
+  app.add_option("--plugin", request.plugins, "a driver in a shared library (repeatable); then none of our own")
+      ->allow_extra_args(false);
   app.add_option("--machine", request.machine, "machine file, or the name of one that a driver is checked on");
   app.add_option("--seed", request.options.seed, "of the random sequences");
   app.add_option("--sequences", request.options.sequences, "random sequences for each machine");
@@ -113,11 +130,9 @@ void add_check_options(CLI::App& app, CheckRequest& request) {
 
 int check(CheckRequest& request) {
   if (!request.merge.empty()) return merge(request);
-  auto drivers = check::own_drivers();
-  if (!request.driver.empty()) {
-    std::erase_if(drivers, [&](const check::CheckedDriver& driver) { return driver.name != request.driver; });
-    if (drivers.empty()) return complain(fmt::format("there is no driver {}", request.driver));
-  }
+  auto chosen = choose_drivers(request);
+  if (!chosen) return complain(chosen.error());
+  auto& drivers = *chosen;
   if (!request.machine.empty() && !choose_machine(drivers, request.machine)) return kInvalid;
   check::CheckOptions& options = request.options;
   if (!parse_shard(request.shard, options.shard)) return complain("--shard is I/N");

@@ -13,7 +13,7 @@ namespace softiommu::cli {
 
 struct CheckRequest {
   std::string driver, machine, shard = "1/1", format = "text", steps;
-  std::vector<std::string> merge;
+  std::vector<std::string> merge, plugins;
   unsigned jobs = 0;  // 0: as many as there are processors
   check::CheckOptions options;
 };

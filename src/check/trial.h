@@ -92,7 +92,6 @@ class Trial {
   std::optional<Finding> judge_natural(const Subject& subject, const Answer& answer);
   std::optional<Finding> another_would_do(const Subject& subject);
   std::optional<Finding> room_would_do(const Subject& subject);
-  std::optional<Finding> judge_groups();
   std::optional<Finding> judge_probe();
   std::optional<Finding> judge_fresh(Group& group);
   char letter_of(const Domain* domain) const;

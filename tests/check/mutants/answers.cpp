@@ -139,7 +139,7 @@ class DomainOfTheBus final : public OverDriver {
   Device* first_ = nullptr;
 };
 
-// Every device alone, whatever the bus can keep apart.
+// Every device alone, although all behind one unit share its table. (What the bus cannot keep apart, the core does.)
 class WrongGroup final : public OverDriver {
  public:
   using OverDriver::OverDriver;
@@ -154,15 +154,17 @@ std::unique_ptr<Driver> make_over_intel() { return std::make_unique<OverDriver>(
 std::unique_ptr<Driver> make_busy_for_incompatible() {
   return std::make_unique<BusyForIncompatible>(make_intel_driver);
 }
-std::unique_ptr<Driver> make_einval_for_enomem() { return std::make_unique<EinvalForEnomem>(make_arm_smmu_v3_driver); }
+std::unique_ptr<Driver> make_einval_for_enomem() { return std::make_unique<EinvalForEnomem>(make_virtio_iommu_driver); }
 std::unique_ptr<Driver> make_line_beside_einval() { return std::make_unique<LineBesideEinval>(make_arm_smmu_driver); }
 std::unique_ptr<Driver> make_einval_of_runtime_power() {
   return std::make_unique<EinvalOfRuntimePower>(make_rockchip_driver);
 }
 std::unique_ptr<Driver> make_raw_timeout() { return std::make_unique<RawTimeout>(make_rockchip_driver); }
-std::unique_ptr<Driver> make_einval_after_the_check() { return std::make_unique<EinvalAfterTheCheck>(make_amd_driver); }
-std::unique_ptr<Driver> make_grudge() { return std::make_unique<Grudge>(make_amd_driver); }
+std::unique_ptr<Driver> make_einval_after_the_check() {
+  return std::make_unique<EinvalAfterTheCheck>(make_omap_driver);
+}
+std::unique_ptr<Driver> make_grudge() { return std::make_unique<Grudge>(make_rockchip_driver); }
 std::unique_ptr<Driver> make_domain_of_the_bus() { return std::make_unique<DomainOfTheBus>(make_arm_smmu_v3_driver); }
-std::unique_ptr<Driver> make_wrong_group() { return std::make_unique<WrongGroup>(make_intel_driver); }
+std::unique_ptr<Driver> make_wrong_group() { return std::make_unique<WrongGroup>(make_omap_driver); }
 
 }  // namespace softiommu::testing

@@ -22,7 +22,7 @@ struct Mutant {
 };
 
 std::span<const Mutant> mutants();
-// With the machines of the driver that it breaks.
+// With the first machine of the driver that it breaks.
 check::CheckedDriver checked(const Mutant& mutant);
 
 // For INSTANTIATE_TEST_SUITE_P.

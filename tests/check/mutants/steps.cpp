@@ -151,7 +151,7 @@ class IgnoredResult final : public OverDriver {
 }  // namespace
 
 std::unique_ptr<Driver> make_detach_before_check() { return std::make_unique<DetachBeforeCheck>(make_intel_driver); }
-std::unique_ptr<Driver> make_no_way_back() { return std::make_unique<NoWayBack>(make_amd_driver); }
+std::unique_ptr<Driver> make_no_way_back() { return std::make_unique<NoWayBack>(make_rockchip_driver); }
 std::unique_ptr<Driver> make_leaked_id() { return std::make_unique<LeakedId>(make_arm_smmu_v3_driver); }
 std::unique_ptr<Driver> make_forgotten_invalidation() {
   return std::make_unique<ForgottenInvalidation>(make_rockchip_driver);

@@ -37,7 +37,7 @@ constexpr Mutant kMutants[] = {
      "the old domain is left before the new one is looked at", "intel in 7.2: EINVAL leaves the device blocked"},
     {"no_way_back", "rockchip", make_no_way_back, Law::old_domain,
      "devices of a group before the one that fails stay on the new domain", "__iommu_attach_group() until 6.3"},
-    {"leaked_id", "arm_smmu_v3", make_leaked_id, Law::leak, "a failed attach keeps its ASID",
+    {"leaked_id", "virtio_iommu", make_leaked_id, Law::leak, "a failed attach keeps its ASID",
      "msm keeps the contexts that it took before a later one fails"},
     {"forgotten_invalidation", "rockchip", make_forgotten_invalidation, Law::stale,
      "a change of domain leaves the old one's translations in the TLB",

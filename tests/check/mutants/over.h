@@ -79,7 +79,8 @@ class OverDriver : public Driver {
   void block(Device& device) override { good_->block(device); }
 
  protected:
-  Driver& good() { return *good_; }
+  // For who gave it something that it uses to its end.
+  void end_good() { good_.reset(); }
 
  private:
   // The changes as the good driver knows them: of its own domains. Its notes come back when this goes.

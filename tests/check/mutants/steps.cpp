@@ -35,17 +35,31 @@ class NoWayBack final : public OverDriver {
   bool undo(Switch& /*change*/) override { return true; }
 };
 
-// What was reserved for an attach that then failed is kept.
+// Each change holds an ASID of a table that it fills; what is reserved for one that then fails is kept.
 class LeakedId final : public OverDriver {
  public:
   using OverDriver::OverDriver;
-  void abandon(std::span<Switch> /*switches*/) override {}
+  AttachResult<> prepare(std::span<Switch> switches) override {
+    if (taken_ == kAsids) return driver_says(AttachFailure::no_space, {"ASIDs", 1, 0});
+    TRY(OverDriver::prepare(switches));
+    ++taken_;
+    return {};
+  }
+  void finish(std::span<Switch> switches) override {
+    OverDriver::finish(switches);
+    --taken_;  // which abandon() should do, too
+  }
+
+ private:
+  static constexpr unsigned kAsids = 64;
+  unsigned taken_ = 0;
 };
 
 // The unit's registers, but for commands to forget translations while a domain is changed.
 class ForgottenInvalidation final : public OverDriver {
  public:
   using OverDriver::OverDriver;
+  ~ForgottenInvalidation() override { end_good(); }
   Result<> add_unit(const UnitHardware& hardware) override {
     filters_.push_back(std::make_unique<Filter>(*this, hardware.registers));
     return OverDriver::add_unit(
@@ -152,7 +166,7 @@ class IgnoredResult final : public OverDriver {
 
 std::unique_ptr<Driver> make_detach_before_check() { return std::make_unique<DetachBeforeCheck>(make_intel_driver); }
 std::unique_ptr<Driver> make_no_way_back() { return std::make_unique<NoWayBack>(make_rockchip_driver); }
-std::unique_ptr<Driver> make_leaked_id() { return std::make_unique<LeakedId>(make_arm_smmu_v3_driver); }
+std::unique_ptr<Driver> make_leaked_id() { return std::make_unique<LeakedId>(make_virtio_iommu_driver); }
 std::unique_ptr<Driver> make_forgotten_invalidation() {
   return std::make_unique<ForgottenInvalidation>(make_rockchip_driver);
 }

@@ -2,9 +2,13 @@
 // The checker finds every broken driver, names the law that it breaks, and can show it again in one short sequence.
 #include "check/mutants/mutants.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <fstream>
+#include <iterator>
+#include <string>
 
 namespace softiommu::testing {
 namespace {
@@ -52,6 +56,16 @@ INSTANTIATE_TEST_SUITE_P(All, Mutants, ::testing::ValuesIn(mutants().begin(), mu
 TEST(Mutants, AreAtLeastTwelveAndEachHasAName) {
   EXPECT_GE(mutants().size(), 12u);
   for (const Mutant& mutant : mutants()) EXPECT_EQ(std::ranges::count(mutants(), mutant.name, &Mutant::name), 1);
+}
+
+TEST(Mutants, AreListedInTheDocument) {
+  std::ifstream file(SOFTIOMMU_SOURCE_DIR "/docs/check.md");
+  const std::string text{std::istreambuf_iterator<char>(file), {}};
+  for (const Mutant& mutant : mutants()) {
+    const std::string row = fmt::format("\n| `{}` | {} | {} | {} | {} |\n", mutant.name, mutant.breaks,
+                                        check::name_of(mutant.law), mutant.mistake, mutant.history);
+    EXPECT_NE(text.find(row), std::string::npos) << row;
+  }
 }
 
 TEST(WithoutAMutation, TheSameDriverBreaksNoLaw) {

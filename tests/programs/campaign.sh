@@ -7,7 +7,7 @@
 system=$1
 SEEDS=2 SHARDS=2
 export SHARDS SOFTIOMMU RESULTS=$WORK/results
-export CHECK="--driver omap --sequences 20"
+export CHECK="--driver omap --sequences 1 --jobs 1"
 mkdir "$RESULTS"
 
 skip() {
@@ -61,6 +61,7 @@ CONF
 
 DAEMONS=()
 stop_slurm() {
+  timeout 10 scancel --full --signal=KILL --user="$(id -un)" 2>/dev/null || true  # what is still running, on failure
   kill "${DAEMONS[@]}" 2>/dev/null || true
   wait "${DAEMONS[@]}" 2>/dev/null || true
   rm -rf "$WORK"

@@ -59,6 +59,10 @@ inline constexpr Register kDmaCommand{0x98, 8, RegisterAccess::rw, 0, Layout{"ed
     {"TO_MEMORY", 1, 1, "0: memory to the buffer, 1: buffer to memory"},
     {"IRQ",       2, 2, "raise an interrupt when it has ended"},
 }}};
+// Not in QEMU's device, which ignores writes there: the PASID of DMA, for a function that has PASIDs.
+inline constexpr Register kDmaPasid{0xa0, 8, RegisterAccess::rw, 0, Layout{"edu.dma_pasid", "softiommu", {
+    {"PASID", 19, 0, "0: requests without a PASID"},
+}}};
 // clang-format on
 
 }  // namespace softiommu::hw::edu

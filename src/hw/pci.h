@@ -264,6 +264,56 @@ inline constexpr Register kCapabilities{0x04, 2, RegisterAccess::ro, 0, Layout{"
     {"DIRECT",     6, 6, "direct translated peer-to-peer"},
 }}};
 }  // namespace acs
+
+// Address translation services (PCIe 5.0, 10.5.1): the function has a TLB of its own.
+namespace ats {
+inline constexpr unsigned kBytes = 8;
+inline constexpr Register kCapabilities{0x04, 2, RegisterAccess::ro, 0, Layout{"pci.ats", "PCIe 5.0 10.5.1.2", {
+    {"QUEUE_DEPTH", 4, 0, "invalidations that the function takes at once; 0: 32"},
+    {"ALIGNED",     5, 5, "translation requests are for whole pages"},
+    {"GLOBAL",      6, 6, "invalidations of all PASIDs are understood"},
+}}};
+inline constexpr Register kControl{0x06, 2, RegisterAccess::rw, 0, Layout{"pci.ats_control", "PCIe 5.0 10.5.1.3", {
+    {"STU",    4,  0,  "smallest translation unit: 2^STU pages of 4 KiB"},
+    {"ENABLE", 15, 15, "the function asks for translations and keeps them"},
+}}};
+}  // namespace ats
+
+// Page request interface (PCIe 5.0, 10.5.2).
+namespace pri {
+inline constexpr unsigned kBytes = 16;
+inline constexpr Register kControl{0x04, 2, RegisterAccess::rw, 0, Layout{"pci.pri_control", "PCIe 5.0 10.5.2.2", {
+    {"ENABLE", 0, 0, "the function may request pages"},
+    {"RESET",  1, 1, "forget what is outstanding; only while not enabled"},
+}}};
+inline constexpr Register kStatus{0x06, 2, RegisterAccess::w1c, 0, Layout{"pci.pri_status", "PCIe 5.0 10.5.2.3", {
+    {"FAILURE",    0,  0,  "a request was answered with a failure (w1c)"},
+    {"UNEXPECTED", 1,  1,  "an answer named no outstanding request (w1c)"},
+    {"STOPPED",    8,  8,  "nothing is outstanding, and nothing will be"},
+    {"PASID",      15, 15, "answers to requests with a PASID must have one"},
+}}};
+inline constexpr Register kCapacity{0x08, 4, RegisterAccess::ro, 0, Layout{"pci.pri_capacity", "PCIe 5.0 10.5.2.4", {
+    {"REQUESTS", 31, 0, "page requests that can be outstanding"},
+}}};
+inline constexpr Register kAllocation{0x0c, 4, RegisterAccess::rw, 0, Layout{"pci.pri_allocation", "PCIe 5.0 10.5.2.5", {
+    {"REQUESTS", 31, 0, "page requests that may be outstanding"},
+}}};
+}  // namespace pri
+
+// Process address space ids (PCIe 5.0, 7.8.8).
+namespace pasid {
+inline constexpr unsigned kBytes = 8;
+inline constexpr Register kCapabilities{0x04, 2, RegisterAccess::ro, 0, Layout{"pci.pasid", "PCIe 5.0 7.8.8.2", {
+    {"EXECUTE",    1,  1, "requests for execution"},
+    {"PRIVILEGED", 2,  2, "privileged requests"},
+    {"WIDTH",      12, 8, "bits of a PASID"},
+}}};
+inline constexpr Register kControl{0x06, 2, RegisterAccess::rw, 0, Layout{"pci.pasid_control", "PCIe 5.0 7.8.8.3", {
+    {"ENABLE",     0, 0, "the function may send requests with a PASID"},
+    {"EXECUTE",    1, 1, "and requests for execution"},
+    {"PRIVILEGED", 2, 2, "and privileged requests"},
+}}};
+}  // namespace pasid
 // clang-format on
 
 }  // namespace softiommu::hw::pci

@@ -16,6 +16,7 @@
 #include <bit>
 
 #include "base/guarded_copy.h"
+#include "machine/device_tlb.h"
 #include "machine/memory.h"
 #include "machine/mmio_map.h"
 
@@ -29,6 +30,10 @@ constexpr std::uint64_t kReadable = 1, kWritable = 2;  // in the low bits of Lin
 
 constexpr std::uint64_t page_of(Iova iova) { return iova.value >> kPageShift; }
 constexpr std::uint64_t offset_in_page(std::uint64_t address) { return address % kPageSize; }
+// The unit has been asked, and has recorded why not: it is not asked a second time.
+constexpr bool is_final(DmaResult::Status status) {
+  return status == DmaResult::Status::refused || status == DmaResult::Status::requested;
+}
 constexpr std::uint64_t allowed_bit(Access access) { return access == Access::read ? kReadable : kWritable; }
 
 }  // namespace
@@ -78,17 +83,23 @@ inline DmaPort::Spot DmaPort::find(Side side) {
   return walk(side);
 }
 
-std::optional<Translation> DmaPort::ask_unit(Side side) {
+std::optional<Translation> DmaPort::ask_unit(Side side, DmaResult::Status& status) {
+  status = DmaResult::Status::refused;
   if (unit_ == nullptr) {
     return Translation{.page = PhysAddr{align_down(side.iova.value, kPageSize)}, .read = true, .write = true};
   }
   const DmaWalk walking(activity_);
-  return unit_->translate({.stream = stream_, .iova = side.iova, .access = side.access});
+  const Transaction transaction{.stream = stream_, .pasid = pasid_, .iova = side.iova, .access = side.access};
+  if (device_tlb_ == nullptr || !device_tlb_->is_on()) return unit_->translate(transaction);
+  const DeviceTlb::Answer answer = device_tlb_->translate(*unit_, transaction);
+  if (answer.page_requested) status = DmaResult::Status::requested;
+  return answer.translation;
 }
 
 DmaPort::Spot DmaPort::walk(Side side) {
-  const std::optional<Translation> translation = ask_unit(side);
-  if (!translation) return {.status = DmaResult::Status::refused};
+  DmaResult::Status status;
+  const std::optional<Translation> translation = ask_unit(side, status);
+  if (!translation) return {.status = status};
   const std::uint64_t within = side.iova.value & ((std::uint64_t{1} << translation->page_lg2) - 1);
   const PhysAddr pa = translation->page + within;
   std::uint64_t contiguous = 0;
@@ -188,7 +199,7 @@ inline DmaResult DmaPort::transfer(std::array<Side, N> sides, std::uint64_t byte
       failed_at = kNever;
       continue;
     }
-    if (result.status == DmaResult::Status::refused) return result;
+    if (is_final(result.status)) return result;
     if (reaches_registers(spots) && transfer_registers(sides, result.done, piece, copy)) {
       result.status = DmaResult::Status::ok;
       result.done += piece;
@@ -274,7 +285,7 @@ std::size_t DmaPort::find_batch(Access access, std::span<const Piece> pieces, st
   if (several && unit_ != nullptr) {
     for (std::uint32_t rest = missing; rest != 0; rest &= rest - 1)
       unit_->prefetch(
-          {.stream = stream_, .iova = pieces[static_cast<unsigned>(std::countr_zero(rest))].iova, .access = access});
+          {.stream = stream_, .pasid = pasid_, .iova = pieces[static_cast<unsigned>(std::countr_zero(rest))].iova, .access = access});
   }
   for (std::size_t i = 0; i < pieces.size(); ++i) {
     if ((missing >> i & 1) != 0) spots[i] = find({pieces[i].iova, access});
@@ -314,9 +325,8 @@ DmaResult DmaPort::transfer_list(std::span<const DmaSegment> list, Access access
       for (; copied < found; ++copied)
         if (!copy_alone(pieces[copied])) return result;
       if (copied == count) break;
-      // The unit has recorded a refusal: it is not asked a second time.
       result.status = spots[copied - begun].status;
-      if (result.status == DmaResult::Status::refused || !copy_alone(pieces[copied++])) return result;
+      if (is_final(result.status) || !copy_alone(pieces[copied++])) return result;
     }
   }
   return result;

@@ -19,6 +19,7 @@
 
 namespace softiommu {
 
+class DeviceTlb;
 class Memory;
 
 // What came of a DMA access. `done` bytes arrived before it stopped.
@@ -26,6 +27,7 @@ struct DmaResult {
   enum class Status : std::uint8_t {
     ok,
     refused,    // the IOMMU did not translate the access (it recorded the fault)
+    requested,  // the device has asked for the page (device_tlb.h): it tries again when it is woken
     no_memory,  // nothing is at the physical address, or the host page is gone (reported once per page)
   };
   Status status = Status::ok;
@@ -60,6 +62,15 @@ class DmaPort {
   // Where the bytes of each address are at this moment, nullptr where the access is refused or no memory is; for
   // measurements and tools, since an invalidation does not wait for who keeps the answer. `hosts` is as long.
   void translate(Access access, std::span<const Iova> iovas, std::span<std::byte*> hosts);
+
+  // Accesses go through the device's own TLB. Before the first one.
+  void use_device_tlb(DeviceTlb& tlb) { device_tlb_ = &tlb; }
+  // Accesses carry the PASID from now on; 0: none. On the thread that uses the port.
+  void use_pasid(Pasid pasid) {
+    if (pasid != pasid_) forget();
+    pasid_ = pasid;
+  }
+  Pasid pasid() const { return pasid_; }
 
   StreamId stream() const { return stream_; }
   IommuUnit* unit() const { return unit_; }
@@ -109,7 +120,7 @@ class DmaPort {
   std::byte* find_cached(Side side) const;
   Spot find(Side side);
   Spot walk(Side side);
-  std::optional<Translation> ask_unit(Side side);
+  std::optional<Translation> ask_unit(Side side, DmaResult::Status& status);
   void remember(Side side, const Translation& translation, std::byte* host, std::uint64_t contiguous);
   // Registers of another device are on one side at least.
   template <std::size_t N, typename Copy>
@@ -122,6 +133,8 @@ class DmaPort {
   Memory& memory_;
   IommuUnit* unit_;
   StreamId stream_;
+  Pasid pasid_ = 0;
+  DeviceTlb* device_tlb_ = nullptr;
   DmaActivity& activity_;         // the memory's
   std::uint64_t generation_ = 0;  // of unit and memory, which the caches below belong to
   std::uint64_t epoch_ = 1;       // as in Line::tag

@@ -135,7 +135,8 @@ Result<> Machine::Impl::create_functions(const MachineOptions& options) {
                                        .stream = topology.requester(wanted),
                                        .executor = *executor,
                                        .multifunction = topology.multifunction(wanted.bdf),
-                                       .acs = wanted.acs && topology.multifunction(wanted.bdf)};
+                                       .acs = wanted.acs && topology.multifunction(wanted.bdf),
+                                       .services = wanted.services};
     auto function = TRY(model->create(context, wanted.options));
     TRY(addresses.assign(*function));
     executor->add(*function);

@@ -43,6 +43,12 @@ struct PciFunction::Config {
 
   // Brings the mirrors up to date after configuration space changed.
   void refresh() REQUIRES(mutex);
+  // Of an optional capability.
+  template <std::size_t N>
+  bool is_set(unsigned capability, const hw::Register<N>& row, const hw::Field& field) const REQUIRES(mutex) {
+    return capability != 0 && field.is_set(space.read(capability + row.offset, row.bytes));
+  }
+  void reset() REQUIRES(mutex);
   bool msix_enabled() const REQUIRES(mutex);
   bool msix_deliverable() const REQUIRES(mutex);
   std::uint32_t control(unsigned capability) const REQUIRES(mutex) {
@@ -53,10 +59,12 @@ struct PciFunction::Config {
   ConfigSpace space GUARDED_BY(mutex);
   std::optional<MsixTable> msix GUARDED_BY(mutex);
   std::array<std::uint64_t, kBars> assigned GUARDED_BY(mutex){};
-  unsigned power = 0, express = 0, msi_at = 0, msix_at = 0;  // capabilities; fixed once the function is built
+  // Capabilities; fixed once the function is built.
+  unsigned power = 0, express = 0, msi_at = 0, msix_at = 0, ats = 0, pri = 0, pasid = 0;
 
   std::atomic<std::uint64_t> command{0};  // the command register; nothing is decoded or mastered in D3hot
   std::atomic<bool> messages{false};      // MSI or MSI-X is enabled
+  std::atomic<bool> pasids{false};        // requests may carry one
   std::atomic<bool> intx{false};          // the level that the model holds
   std::atomic<bool> in_dma{false};
 
@@ -74,6 +82,21 @@ void PciFunction::Config::refresh() {
   command.store(now, std::memory_order_seq_cst);
   const bool msi = msi_at != 0 && pci::msi::kControl["ENABLE"].is_set(control(msi_at));
   messages.store(msi || msix_enabled(), std::memory_order_release);
+  pasids.store(is_set(pasid, pci::pasid::kControl, pci::pasid::kControl["ENABLE"]), std::memory_order_release);
+}
+
+// Everything as after power-on, but for what the operating system puts back before anybody else uses the function
+// (Linux: pci_restore_state): who may translate for it, and how.
+void PciFunction::Config::reset() {
+  const auto word = [this](unsigned capability, unsigned offset) {
+    return capability != 0 ? space.read(capability + offset, 2) : 0;
+  };
+  const std::uint32_t kept[] = {word(ats, pci::ats::kControl.offset), word(pri, pci::pri::kControl.offset),
+                                word(pasid, pci::pasid::kControl.offset)};
+  space.reset();
+  if (ats != 0) space.set(ats + pci::ats::kControl.offset, 2, kept[0]);
+  if (pri != 0) space.set(pri + pci::pri::kControl.offset, 2, kept[1]);
+  if (pasid != 0) space.set(pasid + pci::pasid::kControl.offset, 2, kept[2]);
 }
 
 bool PciFunction::Config::msix_enabled() const {
@@ -110,9 +133,12 @@ PciFunction::PciFunction(const Context& context, const FunctionIdentity& identit
   define_header(context);
   if (identity.pcie) define_express(context);
   if (identity.pcie && context.acs) add_access_control();
+  if (identity.pcie) add_translation_services(context);
 }
 
-PciFunction::~PciFunction() = default;
+PciFunction::~PciFunction() {
+  if (device_tlb_) dma_.unit()->remove_device_tlb(dma_.stream());
+}
 
 void PciFunction::define_header(const Context& context) {
   std::uint64_t decodes = 0;
@@ -203,6 +229,40 @@ void PciFunction::add_access_control() {
   config_->space.define_at(at, field_of(acs::kCapabilities, kOffered));
   config_->space.define_at(
       at, {.offset = acs::kControlOffset, .bytes = 2, .writable = static_cast<std::uint32_t>(kOffered)});
+}
+
+void PciFunction::add_translation_services(const Context& context) {
+  const FutexGuard lock(config_->mutex);
+  ConfigSpace& space = config_->space;
+  if (context.services.ats) {
+    namespace ats = pci::ats;
+    config_->ats = space.add_extended_capability(pci::extended::kAddressTranslationServices, 1, ats::kBytes);
+    space.define_at(config_->ats, field_of(ats::kCapabilities, ats::kCapabilities["ALIGNED"].mask() |
+                                                                   ats::kCapabilities["GLOBAL"].mask()));
+    space.define_at(config_->ats, field_of(ats::kControl, 0, ats::kControl.layout.named()));
+    if (context.unit != nullptr) {
+      device_tlb_ = std::make_unique<DeviceTlb>([this] { wake(); });
+      dma_.use_device_tlb(*device_tlb_);
+      context.unit->add_device_tlb(context.stream, *device_tlb_);
+    }
+  }
+  if (context.services.ats && context.services.pri) {
+    namespace pri = pci::pri;
+    constexpr std::uint32_t kOutstanding = 32;
+    config_->pri = space.add_extended_capability(pci::extended::kPageRequest, 1, pri::kBytes);
+    space.define_at(config_->pri, field_of(pri::kControl, 0, pri::kControl["ENABLE"].mask()));
+    space.define_at(config_->pri, field_of(pri::kStatus, pri::kStatus["STOPPED"].mask() | pri::kStatus["PASID"].mask(),
+                                           0, pri::kStatus["FAILURE"].mask() | pri::kStatus["UNEXPECTED"].mask()));
+    space.define_at(config_->pri, field_of(pri::kCapacity, kOutstanding));
+    space.define_at(config_->pri, field_of(pri::kAllocation, 0, pri::kAllocation.layout.named()));
+  }
+  if (context.services.pasid_bits != 0) {
+    namespace pasid = pci::pasid;
+    config_->pasid = space.add_extended_capability(pci::extended::kPasid, 1, pasid::kBytes);
+    space.define_at(config_->pasid, field_of(pasid::kCapabilities,
+                                             pasid::kCapabilities["WIDTH"].put(context.services.pasid_bits)));
+    space.define_at(config_->pasid, field_of(pasid::kControl, 0, pasid::kControl["ENABLE"].mask()));
+  }
 }
 
 // ---- capabilities of models
@@ -378,6 +438,9 @@ void PciFunction::config_write(unsigned offset, unsigned bytes, std::uint32_t va
     config_->space.write(offset, bytes, value);
     config_->refresh();
     deliver = config_->msix_deliverable();
+    if (device_tlb_)
+      device_tlb_->enable(config_->is_set(config_->ats, pci::ats::kControl, pci::ats::kControl["ENABLE"]),
+                          config_->is_set(config_->pri, pci::pri::kControl, pci::pri::kControl["ENABLE"]));
   }
   if (start_reset)
     reset();
@@ -413,11 +476,12 @@ bool PciFunction::bus_master() const {
 void PciFunction::reset() {
   {
     const FutexGuard lock(config_->mutex);
-    config_->space.reset();
+    config_->reset();
     if (config_->msix) config_->msix->reset();
     config_->refresh();  // bus mastering is off from here on
   }
   settle_dma();
+  if (device_tlb_) device_tlb_->forget();
   reset_registers();
   set_intx(false);
   wake();
@@ -435,6 +499,7 @@ void PciFunction::forget_thread() {
   config_->delivery.reset();
   config_->in_dma.store(false);
   dma_.forget_thread();
+  if (device_tlb_) device_tlb_->forget_thread();
   forget_register_lock();
 }
 
@@ -499,6 +564,10 @@ DmaResult PciFunction::master(Transfer&& transfer) {
   const DmaResult result = bus_master() ? transfer() : DmaResult{.status = DmaResult::Status::refused};
   config_->in_dma.store(false, std::memory_order_release);
   return result;
+}
+
+void PciFunction::use_pasid(Pasid pasid) {
+  dma_.use_pasid(config_->pasids.load(std::memory_order_acquire) ? pasid : 0);
 }
 
 DmaResult PciFunction::dma_read(Iova from, std::span<std::byte> to) {

@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "base/types.h"
+#include "machine/device_tlb.h"
 #include "machine/dma_port.h"
 #include "machine/executor.h"
 #include "machine/mmio.h"
@@ -60,6 +61,13 @@ struct FunctionIdentity {
 
 struct ConfigField;
 
+// What a function offers of PCIe 5.0 chapter 10 and of PASIDs (7.8.8).
+struct TranslationServices {
+  bool ats = false;         // a TLB of its own
+  bool pri = false;         // it requests pages that are not present; with ATS, in models that can wait for one
+  unsigned pasid_bits = 0;  // width of its PASIDs; 0: none
+};
+
 class PciFunction : public Steppable {
  public:
   static constexpr unsigned kBars = 6;
@@ -71,6 +79,7 @@ class PciFunction : public Steppable {
     Executor& executor;
     bool multifunction = false;
     bool acs = false;  // offers access control services
+    TranslationServices services = {};
   };
 
   PciFunction(const Context& context, const FunctionIdentity& identity, std::span<const BarSpec> bars);
@@ -146,6 +155,8 @@ class PciFunction : public Steppable {
   bool message_enabled() const;  // MSI or MSI-X is enabled: INTx is not used
   // For register writes: ask for a step.
   void wake() { executor_.wake(*this); }
+  // DMA carries the PASID from now on, if software lets the function use PASIDs; 0: none. For step().
+  void use_pasid(Pasid pasid);
   // DMA that respects bus mastering and D3hot. For step(). A copy may overlap itself.
   DmaResult dma_read(Iova from, std::span<std::byte> to);
   DmaResult dma_write(Iova to, std::span<const std::byte> from);
@@ -160,6 +171,7 @@ class PciFunction : public Steppable {
   void define_bars(std::span<const BarSpec> bars);
   void define_express(const Context& context);
   void add_access_control();
+  void add_translation_services(const Context& context);
   bool decodes(unsigned bar) const;
   template <typename Transfer>
   DmaResult master(Transfer&& transfer);
@@ -174,6 +186,7 @@ class PciFunction : public Steppable {
   std::uint32_t msix_table_offset_ = 0, msix_pba_offset_ = 0;
   bool has_intx_ = false;
   DmaPort dma_;
+  std::unique_ptr<DeviceTlb> device_tlb_;  // nullptr: none
   std::unique_ptr<Config> config_;
   std::array<std::unique_ptr<Window>, kBars> windows_;
 };

@@ -245,12 +245,18 @@ Parsed<> Parser::device(const toml::table& table) {
       TRY(model<DeviceModel>(table, "[[device]]", spec_keys::kDevice, {extra_devices_, device_models()}));
   TRY(no_other_keys(table, "[[device]]", spec_keys::kDevice, hardware->options));
   const Options own = TRY(read(table, spec_keys::kDevice));
+  const TranslationServices services{.ats = own.flag("ats"),
+                                     .pri = own.flag("pri"),
+                                     .pasid_bits = static_cast<unsigned>(own["pasid_bits"])};
+  if (services.pri && (!services.ats || own.text("model") != "edu"))
+    return error(table.get("pri")->source(), "`pri` needs `ats = true` and a model that waits for pages: `edu`");
   spec_.functions.push_back({.bdf = TRY(address(table, own)),
                              .model = own.text("model"),
                              .unit = own.text("iommu"),
                              .options = TRY(read_model(table, *hardware)),
                              .dma_alias_devfns = TRY(aliases(table)),
-                             .acs = own.flag("acs")});
+                             .acs = own.flag("acs"),
+                             .services = services});
   devices_at_.push_back(&table);
   return {};
 }

@@ -41,6 +41,7 @@ struct FunctionSpec {
   Options options;
   std::vector<std::uint8_t> dma_alias_devfns;  // also sends with these device.function numbers of its bus
   bool acs = true;                             // for a multifunction device: functions are isolated from each other
+  TranslationServices services = {};
 };
 
 // A device that is not on PCI: a DMA engine whose requests carry the given ids.

@@ -72,6 +72,11 @@ inline constexpr Option kDevice[] = {
      "the IOMMU in front of it, by name, or `none`; default: that of the bridge above, else the first `[[iommu]]`"},
     {"acs", Kind::flag, 1, 0, 1, "",
      "for a function of a multifunction device: the device keeps it apart from its other functions"},
+    {"ats", Kind::flag, 0, 0, 1, "",
+     "it has a TLB of its own, which asks the IOMMU for translations and keeps them (PCIe ATS)"},
+    {"pri", Kind::flag, 0, 0, 1, "",
+     "it asks for pages that are not present and waits for them (PCIe PRI); needs `ats`, and model `edu`"},
+    {"pasid_bits", Kind::integer, 0, 0, 20, "", "width of the PASIDs that it can send; 0: none"},
     {"dma_aliases", Kind::texts, kNone, 0, 0, "",
      "it may also send under these addresses, as `[\"05.1\", \"05.2\"]`: device.function on its own bus"},
 };

@@ -2,7 +2,7 @@
 // The educational device 1234:11e8, register-compatible with QEMU's (docs/specs/edu.rst).
 //
 // Differences on purpose: it is a PCI Express function (so it can be reset), a transfer that leaves the buffer
-// moves nothing, and a reset clears its registers.
+// moves nothing, and a reset clears its registers. One register more chooses the PASID of DMA.
 #include <algorithm>
 #include <array>
 
@@ -63,7 +63,7 @@ class Edu final : public PciFunction {
  private:
   struct Registers {
     std::uint32_t liveness = 0, factorial = 0, status = 0, interrupts = 0;
-    std::uint64_t source = 0, destination = 0, count = 0, command = 0;
+    std::uint64_t source = 0, destination = 0, count = 0, command = 0, pasid = 0;
     unsigned messages = 0;    // MSIs that are still to be sent
     std::uint64_t epoch = 0;  // bumped by reset: what a step began before it is void
   };
@@ -75,7 +75,7 @@ class Edu final : public PciFunction {
   void update_intx();
   void compute();
   void transfer();
-  void move(const Registers& job);
+  bool move(const Registers& job);
   std::uint64_t clamped(std::uint64_t address) const;
   void deliver();
 
@@ -116,6 +116,8 @@ std::uint64_t Edu::read_locked(std::uint64_t offset) const {
       return r.count;
     case edu::kDmaCommand.offset:
       return r.command;
+    case edu::kDmaPasid.offset:
+      return r.pasid;
     default:
       return ~std::uint64_t{0};
   }
@@ -170,6 +172,9 @@ void Edu::write_dma_locked(std::uint64_t offset, std::uint64_t value) {
     case edu::kDmaCount.offset:
       r.count = value;
       break;
+    case edu::kDmaPasid.offset:
+      r.pasid = edu::kDmaPasid["PASID"].get(value);
+      break;
     case edu::kDmaCommand.offset:
       if (edu::kDmaCommand["START"].is_set(value)) r.command = value;
       break;
@@ -212,28 +217,28 @@ void Edu::transfer() {
     if (!edu::kDmaCommand["START"].is_set(registers_.command)) return;
     job = registers_;
   }
-  move(job);
+  if (!move(job)) return;
   const FutexGuard lock(mutex_);
   if (registers_.epoch != job.epoch) return;
   registers_.command = edu::kDmaCommand["START"].set(registers_.command, 0);
   if (edu::kDmaCommand["IRQ"].is_set(job.command)) raise_locked(edu::kInterruptStatus["DMA"].mask());
 }
 
-// A refused transfer ends like any other: the device has no error bit.
-void Edu::move(const Registers& job) {
+// A refused transfer ends like any other: the device has no error bit. False: it has asked for a page, and begins anew
+// when the answer wakes it.
+bool Edu::move(const Registers& job) {
   const bool to_memory = edu::kDmaCommand["TO_MEMORY"].is_set(job.command);
   const std::uint64_t inside = (to_memory ? job.source : job.destination) - edu::kBuffer;
   if (inside > edu::kBufferBytes || job.count > edu::kBufferBytes - inside) {
     log::warning("edu {}: a transfer of {} bytes at {:#x} leaves the buffer", bdf().text(), job.count,
                  inside + edu::kBuffer);
-    return;
+    return true;
   }
   const std::span<std::byte> piece = std::span(buffer_).subspan(inside, job.count);
-  if (to_memory) {
-    dma_write(Iova{clamped(job.destination)}, piece);
-  } else {
-    dma_read(Iova{clamped(job.source)}, piece);
-  }
+  use_pasid(static_cast<Pasid>(job.pasid));
+  const DmaResult result = to_memory ? dma_write(Iova{clamped(job.destination)}, piece)
+                                     : dma_read(Iova{clamped(job.source)}, piece);
+  return result.status != DmaResult::Status::requested;
 }
 
 std::uint64_t Edu::clamped(std::uint64_t address) const {

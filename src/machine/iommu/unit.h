@@ -9,17 +9,20 @@
 #include <atomic>
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
 
+#include "base/mutex.h"
 #include "base/types.h"
 #include "machine/dma_fence.h"
 #include "machine/mmio.h"
 
 namespace softiommu {
 
+class DeviceTlb;
 class DmaPort;
 class Memory;
 class Findings;
@@ -39,6 +42,31 @@ struct Translation {
   std::uint8_t page_lg2 = 12;
   bool read = false, write = false;
   bool cacheable = true;  // false: the port must ask again next time (paranoid mode)
+};
+
+// A device asks for a page to be made present (PCIe 5.0, 10.4.1).
+struct PageRequest {
+  StreamId stream = 0;
+  Pasid pasid = 0;  // 0: without one
+  Iova address;
+  bool read = false, write = false;
+  bool last = true;         // of its group: an answer is expected
+  std::uint16_t group = 0;  // page request group index
+};
+// The answer to a group of them (PCIe 5.0, 10.4.2).
+struct PageResponse {
+  enum class Code : std::uint8_t { success = 0, invalid = 1, failure = 15 };
+  StreamId stream = 0;
+  Pasid pasid = 0;
+  std::uint16_t group = 0;
+  Code code = Code::success;
+};
+// An invalidation request to a device's TLB (PCIe 5.0, 10.3).
+struct DeviceTlbInvalidation {
+  StreamId stream = 0;
+  Pasid pasid = 0;         // 0: translations without one
+  bool all_pasids = false;  // those of every PASID (the Global bit)
+  IovaRange range;
 };
 
 // What every model is made with. `findings` collects reports (stale translations in paranoid mode).
@@ -66,6 +94,19 @@ class IommuUnit : public MmioRegion {
   // The transaction is going to be translated: a hint to ask the processor's caches for what that will read.
   virtual void prefetch(const Transaction& /*transaction*/) const {}
 
+  // ---- Devices with a TLB of their own (device_tlb.h). A unit without such services refuses all three.
+  // A translation request. nullopt: not answered, as a fault is recorded; a page that is not there has no rights, and no
+  // fault is recorded. What is answered may be kept until an invalidation names it.
+  virtual std::optional<Translation> translate_for_device(const Transaction& /*transaction*/) { return std::nullopt; }
+  // A request whose address the device has translated before. Hardware sees the physical address alone; in paranoid
+  // mode `kept` is compared with the tables.
+  virtual bool admits_translated(const Transaction& /*transaction*/, const Translation& /*kept*/) { return false; }
+  // False: the request was not taken, and the device gets no answer.
+  virtual bool request_page(const PageRequest& /*request*/) { return false; }
+  // The TLBs of functions, by the stream id of their requests.
+  void add_device_tlb(StreamId stream, DeviceTlb& tlb);
+  void remove_device_tlb(StreamId stream);
+
   // Bumped by every invalidation that a port's own caches must notice: after the tables and the IOTLB are changed,
   // before wait_for_dma().
   std::uint64_t generation() const { return generation_.load(std::memory_order_seq_cst); }
@@ -84,12 +125,17 @@ class IommuUnit : public MmioRegion {
  protected:
   void bump_generation() { generation_.fetch_add(1, std::memory_order_seq_cst); }
   void interrupt(unsigned line);
+  // False: no such device has a TLB that is on. Under a leaf lock; follow an invalidation with bump_generation().
+  bool invalidate_device_tlb(const DeviceTlbInvalidation& what);
+  bool answer_page_request(const PageResponse& response);
   UnitContext context_;
 
  private:
   std::atomic<std::uint64_t> generation_{1};
   std::function<void(unsigned)> interrupt_;
   DmaFence fence_;
+  Mutex tlbs_mutex_;
+  std::map<StreamId, DeviceTlb*> tlbs_ GUARDED_BY(tlbs_mutex_);
 };
 
 }  // namespace softiommu

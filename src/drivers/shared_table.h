@@ -103,7 +103,7 @@ class SharedTableDriver : public Driver {
   AttachResult<> commit(Switch& change) final {
     const auto id = static_cast<UnitId>(change.words[kId]);
     if (!fault::pass("driver.commit", ENODEV)) return refused();
-    const auto done = program(*change.device, change.to, id);
+    const auto done = program(change, change.to, id);
     if (done) return {};
     if (!undo(change)) {
       block(*change.device);
@@ -116,7 +116,7 @@ class SharedTableDriver : public Driver {
     if (!fault::pass("driver.undo", ENODEV)) return false;
     const PagingDomain* const from = paging(change.from);
     const auto id = from != nullptr ? from->id_on(unit_of(*change.device)) : std::nullopt;
-    return program(*change.device, change.from, id.value_or(UnitId{0})).has_value();
+    return program(change, change.from, id.value_or(UnitId{0})).has_value();
   }
 
   void finish(std::span<Switch> switches) final {
@@ -146,16 +146,18 @@ class SharedTableDriver : public Driver {
   }
 
   void block(Device& device) final {
-    if (!program(device, nullptr, 0))
+    if (!program({.device = &device}, nullptr, 0))
       log::error("{}: {}: {} may still do DMA", name(), unit_of(device).name(), device.name());
   }
 
  protected:
-  // Can `unit` serve `to` (of any type of this driver)? The first property that differs is the reason.
-  virtual AttachResult<> admits(const Unit& unit, const Domain& to) const = 0;
-  // Makes all of the device's ids translate through `to` (nullptr: blocked), under `id` if it is a paging domain.
+  // Can the device's unit serve `change.to` (of any type of this driver)? The first property that differs is the reason.
+  // What program() will need is reserved here.
+  virtual AttachResult<> admits(const Switch& change) = 0;
+  // Makes all of the device's ids translate through `to`, under `id` if it is a paging domain; with a PASID its requests
+  // that carry it. nullptr: blocked, and for no PASID all of the device's DMA.
   // Returns when no DMA uses the old translation any more. Needs no memory.
-  virtual Result<> program(const Device& device, const Domain* to, UnitId id) = 0;
+  virtual Result<> program(const Switch& change, const Domain* to, UnitId id) = 0;
 
   Unit& unit_of(const Device& device) const { return *units_[device.unit_index()]; }
   std::vector<std::unique_ptr<Unit>> units_;
@@ -184,7 +186,7 @@ class SharedTableDriver : public Driver {
   AttachResult<> prepare_one(Switch& change, std::span<const Switch> all) {
     if (change.to == nullptr) return {};
     Unit& unit = unit_of(*change.device);
-    TRY(admits(unit, *change.to));
+    TRY(admits(change));
     PagingDomain* const to = paging(change.to);
     if (to == nullptr) return {};
     if (!fault::pass("driver.prepare")) return driver_says(AttachFailure::no_memory, {"attach state"});

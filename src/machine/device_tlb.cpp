@@ -54,7 +54,7 @@ DeviceTlb::Answer DeviceTlb::translate(IommuUnit& unit, const Transaction& trans
 // True: the access waits for an answer.
 bool DeviceTlb::request(IommuUnit& unit, const Transaction& transaction) {
   bool waits = false;
-  std::optional<PageRequest> wanted;
+  std::optional<PageRequestMessage> wanted;
   {
     const FutexGuard lock(mutex_);
     wanted = next_request(transaction, waits);
@@ -67,7 +67,7 @@ bool DeviceTlb::request(IommuUnit& unit, const Transaction& transaction) {
 }
 
 // What is to be sent. nullopt: nothing; the access waits for what was sent before, or fails.
-std::optional<PageRequest> DeviceTlb::next_request(const Transaction& transaction, bool& waits) {
+std::optional<PageRequestMessage> DeviceTlb::next_request(const Transaction& transaction, bool& waits) {
   const bool write = transaction.access == Access::write;
   const auto found = std::ranges::find_if(requests_, [&](const Request& request) {
     return request.pasid == transaction.pasid && request.page == page_of(transaction.iova) && request.write == write;
@@ -84,7 +84,7 @@ std::optional<PageRequest> DeviceTlb::next_request(const Transaction& transactio
   if (failed_) return std::nullopt;
   next_group_ = static_cast<std::uint16_t>((next_group_ + 1) % kGroups);
   requests_.push_back(next);
-  return PageRequest{.stream = transaction.stream,
+  return PageRequestMessage{.stream = transaction.stream,
                      .pasid = transaction.pasid,
                      .address = Iova{next.page << kPageShift},
                      .read = !write,

@@ -59,7 +59,7 @@ class DeviceTlb {
   static constexpr std::uint16_t kGroups = 512;  // a group index has 9 bits
 
   bool request(IommuUnit& unit, const Transaction& transaction) EXCLUDES(mutex_);
-  std::optional<PageRequest> next_request(const Transaction& transaction, bool& waits) REQUIRES(mutex_);
+  std::optional<PageRequestMessage> next_request(const Transaction& transaction, bool& waits) REQUIRES(mutex_);
   void drop_request(const Transaction& transaction) EXCLUDES(mutex_);
 
   std::function<void()> woken_;

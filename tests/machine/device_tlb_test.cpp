@@ -33,7 +33,7 @@ class TranslationAgent final : public IommuUnit {
     return find(t);
   }
   bool admits_translated(const Transaction&, const Translation&) override { return admits; }
-  bool request_page(const PageRequest& request) override {
+  bool request_page(const PageRequestMessage& request) override {
     requests.push_back(request);
     return takes_requests;
   }
@@ -49,7 +49,7 @@ class TranslationAgent final : public IommuUnit {
     return found != pages.end() ? found->second : Translation{};
   }
   std::map<std::pair<Pasid, std::uint64_t>, Translation> pages;
-  std::vector<PageRequest> requests;
+  std::vector<PageRequestMessage> requests;
   unsigned translations = 0, untranslated = 0;
   bool serves = true, admits = true, takes_requests = true;
 };
@@ -118,7 +118,7 @@ class DeviceTlbs : public DeviceBench {
                         .range = IovaRange::of(Iova{kIova}, kPageSize)});
   }
   bool answer(PageResponse::Code code) {
-    const PageRequest& last = agent_->requests.back();
+    const PageRequestMessage& last = agent_->requests.back();
     const bool taken = agent_->answer({.stream = last.stream, .pasid = last.pasid, .group = last.group, .code = code});
     run();
     return taken;

@@ -44,8 +44,8 @@ class ArmSmmuDriver final : public SharedTableDriver<Unit, PagingDomain> {
   std::uint64_t fit(const Device& device) const override;
 
  private:
-  AttachResult<> admits(const Unit& unit, const Domain& to) const override;
-  Result<> program(const Device& device, const Domain* to, UnitId bank) override;
+  AttachResult<> admits(const Switch& change) override;
+  Result<> program(const Switch& change, const Domain* to, UnitId bank) override;
   bool hands_ids_on() const override { return !as_linux(); }
 
   StaticDomain identity_{*this, DomainType::identity}, blocked_{*this, DomainType::blocked};
@@ -106,12 +106,13 @@ Result<std::unique_ptr<Domain>> ArmSmmuDriver::allocate(std::span<Device* const>
   return std::make_unique<PagingDomain>(*this, std::move(table), first.tables(), coherent);
 }
 
-AttachResult<> ArmSmmuDriver::admits(const Unit& unit, const Domain& to) const {
-  if (to.type() == DomainType::paging) return static_cast<const PagingDomain&>(to).fits(unit);
-  return {};
+AttachResult<> ArmSmmuDriver::admits(const Switch& change) {
+  const auto* const to = dynamic_cast<const PagingDomain*>(change.to);
+  return to != nullptr ? to->fits(unit_of(*change.device)) : AttachResult<>{};
 }
 
-Result<> ArmSmmuDriver::program(const Device& device, const Domain* to, UnitId bank) {
+Result<> ArmSmmuDriver::program(const Switch& change, const Domain* to, UnitId bank) {
+  const Device& device = *change.device;
   Unit& unit = unit_of(device);
   const auto& entries = static_cast<Streams*>(device.data())->entries;
   using hw::smmu::StreamType;

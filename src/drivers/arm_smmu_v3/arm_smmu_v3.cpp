@@ -43,8 +43,8 @@ class ArmSmmuV3Driver final : public SharedTableDriver<Unit, PagingDomain> {
   std::uint64_t fit(const Device& device) const override { return unit_of(device).features().stage; }
 
  private:
-  AttachResult<> admits(const Unit& unit, const Domain& to) const override;
-  Result<> program(const Device& device, const Domain* to, UnitId id) override;
+  AttachResult<> admits(const Switch& change) override;
+  Result<> program(const Switch& change, const Domain* to, UnitId id) override;
   static Result<> set_streams(Unit& unit, const Device& device, const StreamEntry& entry);
   static Result<> set_stage1(Unit& unit, const Device& device, const PagingDomain& domain, UnitId id);
 
@@ -111,12 +111,13 @@ Result<std::unique_ptr<Domain>> ArmSmmuV3Driver::allocate(std::span<Device* cons
   return std::make_unique<PagingDomain>(*this, std::move(table), first.tables(), coherent);
 }
 
-AttachResult<> ArmSmmuV3Driver::admits(const Unit& unit, const Domain& to) const {
-  if (to.type() == DomainType::paging) return static_cast<const PagingDomain&>(to).fits(unit);
-  return {};
+AttachResult<> ArmSmmuV3Driver::admits(const Switch& change) {
+  const auto* const to = dynamic_cast<const PagingDomain*>(change.to);
+  return to != nullptr ? to->fits(unit_of(*change.device)) : AttachResult<>{};
 }
 
-Result<> ArmSmmuV3Driver::program(const Device& device, const Domain* to, UnitId id) {
+Result<> ArmSmmuV3Driver::program(const Switch& change, const Domain* to, UnitId id) {
+  const Device& device = *change.device;
   Unit& unit = unit_of(device);
   if (to == nullptr || to->type() == DomainType::blocked) return set_streams(unit, device, Unit::abort());
   if (to->type() == DomainType::identity) return set_streams(unit, device, unit.bypass());

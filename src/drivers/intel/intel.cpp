@@ -32,8 +32,8 @@ class IntelDriver final : public SharedTableDriver<Unit, PagingDomain> {
   std::uint64_t fit(const Device& /*device*/) const override { return 0; }
 
  private:
-  AttachResult<> admits(const Unit& unit, const Domain& to) const override;
-  Result<> program(const Device& device, const Domain* to, UnitId id) override;
+  AttachResult<> admits(const Switch& change) override;
+  Result<> program(const Switch& change, const Domain* to, UnitId id) override;
 
   StaticDomain identity_{*this, DomainType::identity}, blocked_{*this, DomainType::blocked};
 };
@@ -100,14 +100,17 @@ Result<std::unique_ptr<Domain>> IntelDriver::allocate(std::span<Device* const> d
   return std::make_unique<PagingDomain>(*this, std::move(table), std::move(units), width);
 }
 
-AttachResult<> IntelDriver::admits(const Unit& unit, const Domain& to) const {
+AttachResult<> IntelDriver::admits(const Switch& change) {
+  const Unit& unit = unit_of(*change.device);
+  const Domain& to = *change.to;
   if (to.type() == DomainType::paging) return static_cast<const PagingDomain&>(to).fits(unit);
   if (to.type() == DomainType::identity && !unit.pass_through())
     return driver_says(AttachFailure::incompatible, {"pass-through", 1, 0});
   return {};
 }
 
-Result<> IntelDriver::program(const Device& device, const Domain* to, UnitId id) {
+Result<> IntelDriver::program(const Switch& change, const Domain* to, UnitId id) {
+  const Device& device = *change.device;
   Unit& unit = unit_of(device);
   ContextEntry entry = ContextEntry::not_present();
   if (to != nullptr && to->type() == DomainType::identity) {

@@ -35,8 +35,8 @@ class TegraGartDriver final : public SharedTableDriver<Unit, PagingDomain> {
   std::uint64_t fit(const Device& /*device*/) const override { return 0; }
 
  private:
-  AttachResult<> admits(const Unit& /*unit*/, const Domain& /*to*/) const override { return {}; }
-  Result<> program(const Device& device, const Domain* to, UnitId id) override;
+  AttachResult<> admits(const Switch& /*change*/) override { return {}; }
+  Result<> program(const Switch& change, const Domain* to, UnitId id) override;
   bool hands_ids_on() const override { return !as_linux(); }
   AttachFailure out_of_ids() const override {
     return as_linux() ? AttachFailure::incompatible : AttachFailure::no_space;
@@ -57,7 +57,7 @@ Result<> TegraGartDriver::add_unit(const UnitHardware& hardware) {
 Result<std::unique_ptr<DeviceData>> TegraGartDriver::probe(Device& device) {
   const auto is_client = [](StreamId stream) { return stream < hw::tegra_gart::kClients; };
   if (!std::ranges::all_of(device.stream_ids(), is_client)) return fail(ENODEV, "not a memory client's number");
-  TRY(program(device, nullptr, 0));
+  TRY(program({.device = &device}, nullptr, 0));
   return std::make_unique<DeviceData>();
 }
 
@@ -71,7 +71,8 @@ Result<std::unique_ptr<Domain>> TegraGartDriver::allocate(std::span<Device* cons
   return std::make_unique<PagingDomain>(*this, memory, TRY(PagingDomain::Table::create(memory, {})));
 }
 
-Result<> TegraGartDriver::program(const Device& device, const Domain* to, UnitId /*id*/) {
+Result<> TegraGartDriver::program(const Switch& change, const Domain* to, UnitId /*id*/) {
+  const Device& device = *change.device;
   Unit& unit = unit_of(device);
   if (to != nullptr && to->type() == DomainType::paging) TRY(unit.load(static_cast<const PagingDomain&>(*to)));
   const bool pass = to != nullptr && to->type() != DomainType::blocked;

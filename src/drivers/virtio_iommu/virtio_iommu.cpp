@@ -45,8 +45,8 @@ class VirtioIommuDriver final : public SharedTableDriver<Unit, PagingDomain> {
   std::uint64_t fit(const Device& /*device*/) const override { return 0; }
 
  private:
-  AttachResult<> admits(const Unit& unit, const Domain& to) const override;
-  Result<> program(const Device& device, const Domain* to, UnitId id) override;
+  AttachResult<> admits(const Switch& change) override;
+  Result<> program(const Switch& change, const Domain* to, UnitId id) override;
   AttachError refusal(const Error& error) const override;
 
   StaticDomain identity_{*this, DomainType::identity}, blocked_{*this, DomainType::blocked};
@@ -107,9 +107,9 @@ Result<std::unique_ptr<Domain>> VirtioIommuDriver::allocate(std::span<Device* co
   return std::make_unique<PagingDomain>(*this, aperture, page_sizes);
 }
 
-AttachResult<> VirtioIommuDriver::admits(const Unit& unit, const Domain& to) const {
-  if (to.type() == DomainType::paging) return static_cast<const PagingDomain&>(to).fits(unit);
-  return {};
+AttachResult<> VirtioIommuDriver::admits(const Switch& change) {
+  const auto* const to = dynamic_cast<const PagingDomain*>(change.to);
+  return to != nullptr ? to->fits(unit_of(*change.device)) : AttachResult<>{};
 }
 
 // Linux hands on what the device says, EINVAL as well.
@@ -119,7 +119,8 @@ AttachError VirtioIommuDriver::refusal(const Error& error) const {
   return {failure, error.code, {error.why}};
 }
 
-Result<> VirtioIommuDriver::program(const Device& device, const Domain* to, UnitId id) {
+Result<> VirtioIommuDriver::program(const Switch& change, const Domain* to, UnitId id) {
+  const Device& device = *change.device;
   Unit& unit = unit_of(device);
   Result<> answer;
   for (const StreamId endpoint : static_cast<Endpoints*>(device.data())->endpoints) {

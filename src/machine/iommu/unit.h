@@ -45,7 +45,7 @@ struct Translation {
 };
 
 // A device asks for a page to be made present (PCIe 5.0, 10.4.1).
-struct PageRequest {
+struct PageRequestMessage {
   StreamId stream = 0;
   Pasid pasid = 0;  // 0: without one
   Iova address;
@@ -102,7 +102,7 @@ class IommuUnit : public MmioRegion {
   // mode `kept` is compared with the tables.
   virtual bool admits_translated(const Transaction& /*transaction*/, const Translation& /*kept*/) { return false; }
   // False: the request was not taken, and the device gets no answer.
-  virtual bool request_page(const PageRequest& /*request*/) { return false; }
+  virtual bool request_page(const PageRequestMessage& /*request*/) { return false; }
   // The TLBs of functions, by the stream id of their requests.
   void add_device_tlb(StreamId stream, DeviceTlb& tlb);
   void remove_device_tlb(StreamId stream);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Intel VT-d (Virtualization Technology for Directed I/O, 3.x): registers, root and context entries of legacy
-// mode, invalidation descriptors and fault reasons. Second-stage entries are in hw/vtd_second_stage.h.
+// mode, invalidation descriptors and fault reasons. What scalable mode adds is in hw/vtd_scalable.h, second-stage
+// entries are in hw/vtd_second_stage.h.
 //
 // Two register groups have no fixed place: IVA and IOTLB stand at ECAP.IRO * 16, the fault recording registers
 // at CAP.FRO * 16, 16 bytes each. Their rows hold offsets within the group; the helpers at the foot add the rest.
@@ -232,6 +233,35 @@ inline constexpr Register kIqercd{0x0b0, 8, RegisterAccess::ro, 0, Layout{"IQERC
     {"ITESID", 47, 32,  "source id of an invalidation time-out"},
     {"ICESID", 63, 48,  "source id of an invalidation completion error"},
 }}};
+// Page requests (ECAP.PRS). Head and tail are byte offsets: multiples of 32.
+inline constexpr Register kPqh{0x0c0, 8, RegisterAccess::rw, 0, Layout{"PQH_REG", "VT-d 11.4.12", {
+    {"PQH",    18,  5,  "next page request that software reads, in units of 32 bytes"},
+}}};
+inline constexpr Register kPqt{0x0c8, 8, RegisterAccess::rw, 0, Layout{"PQT_REG", "VT-d 11.4.13", {
+    {"PQT",    18,  5,  "next page request that hardware writes, in units of 32 bytes"},
+}}};
+inline constexpr Register kPqa{0x0d0, 8, RegisterAccess::rw, 0, Layout{"PQA_REG", "VT-d 11.4.14", {
+    {"PQS",     2,  0,  "the queue has 2^PQS pages (128 page requests each)"},
+    {"PQA",    63, 12,  "queue address / 4 KiB"},
+}}};
+inline constexpr Register kPrs{0x0dc, 4, RegisterAccess::w1c, 0, Layout{"PRS_REG", "VT-d 11.4.15", {
+    {"PPR",     0,  0,  "a page request is pending (w1c)"},
+    {"PRO",     1,  1,  "the queue was full: the unit answers requests itself until this is cleared (w1c)"},
+}}};
+inline constexpr Register kPectl{0x0e0, 4, RegisterAccess::rw, 0x8000'0000, Layout{"PECTL_REG", "VT-d 11.4.16", {
+    {"IP",     30, 30,  "a message waits for the mask to be cleared (ro)"},
+    {"IM",     31, 31,  "messages are masked"},
+}}};
+inline constexpr Register kPedata{0x0e4, 4, RegisterAccess::rw, 0, Layout{"PEDATA_REG", "VT-d 11.4.17", {
+    {"IMD",    15,  0,  "message data"},
+    {"EIMD",   31, 16,  "extended message data"},
+}}};
+inline constexpr Register kPeaddr{0x0e8, 4, RegisterAccess::rw, 0, Layout{"PEADDR_REG", "VT-d 11.4.18", {
+    {"MA",     31,  2,  "message address / 4"},
+}}};
+inline constexpr Register kPeuaddr{0x0ec, 4, RegisterAccess::rw, 0, Layout{"PEUADDR_REG", "VT-d 11.4.19", {
+    {"MUA",    31,  0,  "upper half of the message address"},
+}}};
 inline constexpr Register kIrta{0x0b8, 8, RegisterAccess::rw, 0, Layout{"IRTA_REG", "VT-d 11.4.11", {
     {"S",       3,  0,  "the table has 2^(S + 1) entries"},
     {"EIME",   11, 11,  "extended interrupt mode"},
@@ -402,6 +432,40 @@ enum class FaultReason : std::uint8_t {
     request_blocked          = 0xd,
     interrupt_address        = 0xe,
     translation_mode_invalid = 0x30,
+
+    // Scalable mode.
+    sm_root_access           = 0x38,
+    sm_root_not_present      = 0x39,
+    sm_root_reserved         = 0x3a,
+    sm_context_access        = 0x40,
+    sm_context_not_present   = 0x41,
+    sm_context_reserved      = 0x42,
+    sm_context_invalid       = 0x43,
+    sm_no_device_tlb         = 0x44,
+    sm_no_pasids             = 0x45,
+    sm_pasid_too_large       = 0x46,
+    sm_no_page_requests      = 0x47,
+    sm_directory_access      = 0x50,
+    sm_directory_not_present = 0x51,
+    sm_directory_reserved    = 0x52,
+    sm_pasid_access          = 0x58,
+    sm_pasid_not_present     = 0x59,
+    sm_pasid_reserved        = 0x5a,
+    sm_pasid_invalid         = 0x5b,
+    fs_access                = 0x70,
+    fs_not_present           = 0x71,
+    fs_reserved              = 0x72,
+    nested_beyond_mgaw       = 0x74,
+    nested_not_allowed       = 0x76,
+    ss_access                = 0x78,
+    ss_not_allowed           = 0x79,
+    ss_reserved              = 0x7a,
+    fs_not_canonical         = 0x80,
+    sm_beyond_width          = 0x83,
+    ss_beyond_width          = 0x84,
+    sm_write_not_allowed     = 0x85,
+    sm_read_not_allowed      = 0x86,
+    sm_interrupt_address     = 0x87,
 };
 
 struct FaultReasonRow {
@@ -410,7 +474,7 @@ struct FaultReasonRow {
     std::string_view name, doc;
 };
 
-inline constexpr std::array<FaultReasonRow, 15> kFaultReasons{{
+inline constexpr std::array<FaultReasonRow, 47> kFaultReasons{{
     {FaultReason::root_entry_not_present,      false, "LRT.2",   "present bit of the root entry is clear"},
     {FaultReason::context_entry_not_present,   true,  "LCT.2",   "present bit of the context entry is clear"},
     {FaultReason::context_entry_invalid,       true,  "LCT.4.1", "context entry: unsupported address width or translation type"},
@@ -426,6 +490,38 @@ inline constexpr std::array<FaultReasonRow, 15> kFaultReasons{{
     {FaultReason::request_blocked,             true,  "LCT.5",   "the translation type blocks this kind of request"},
     {FaultReason::interrupt_address,           true,  "LGN.4",   "the translated address is in the interrupt range"},
     {FaultReason::translation_mode_invalid,    false, "RTA.1",   "RTADDR.TTM names a mode that the unit does not have"},
+    {FaultReason::sm_root_access,              false, "SRT.1",   "the scalable-mode root table is not in memory"},
+    {FaultReason::sm_root_not_present,         false, "SRT.2",   "present bit of the scalable-mode root entry is clear"},
+    {FaultReason::sm_root_reserved,            false, "SRT.3",   "reserved field of the scalable-mode root entry is not 0"},
+    {FaultReason::sm_context_access,           false, "SCT.1",   "the scalable-mode context table is not in memory"},
+    {FaultReason::sm_context_not_present,      true,  "SCT.2",   "present bit of the scalable-mode context entry is clear"},
+    {FaultReason::sm_context_reserved,         true,  "SCT.3",   "reserved field of the scalable-mode context entry is not 0"},
+    {FaultReason::sm_context_invalid,          true,  "SCT.4",   "scalable-mode context entry: the PASID directory is larger than the unit's PASIDs"},
+    {FaultReason::sm_no_device_tlb,            true,  "SCT.5",   "the context entry allows no device TLB (DTE)"},
+    {FaultReason::sm_no_pasids,                true,  "SCT.6",   "the context entry allows no requests with PASID (PASIDE)"},
+    {FaultReason::sm_pasid_too_large,          true,  "SCT.7",   "the PASID is beyond the device's PASID directory"},
+    {FaultReason::sm_no_page_requests,         true,  "SCT.8",   "the context entry allows no page requests (PRE)"},
+    {FaultReason::sm_directory_access,         true,  "SPD.1",   "the PASID directory is not in memory"},
+    {FaultReason::sm_directory_not_present,    true,  "SPD.2",   "present bit of the PASID directory entry is clear"},
+    {FaultReason::sm_directory_reserved,       true,  "SPD.3",   "reserved field of the PASID directory entry is not 0"},
+    {FaultReason::sm_pasid_access,             true,  "SPT.1",   "the PASID table is not in memory"},
+    {FaultReason::sm_pasid_not_present,        true,  "SPT.2",   "present bit of the PASID table entry is clear"},
+    {FaultReason::sm_pasid_reserved,           true,  "SPT.3",   "reserved field of the PASID table entry is not 0"},
+    {FaultReason::sm_pasid_invalid,            true,  "SPT.4",   "PASID table entry: a translation type or width that the unit does not have"},
+    {FaultReason::fs_access,                   true,  "SFS.1",   "a first-stage table is not in memory"},
+    {FaultReason::fs_not_present,              true,  "SFS.2",   "present bit of a first-stage entry is clear"},
+    {FaultReason::fs_reserved,                 true,  "SFS.3",   "reserved field of a first-stage entry is not 0"},
+    {FaultReason::nested_beyond_mgaw,          true,  "SFS.5",   "a first-stage entry of a nested translation points beyond the unit's width"},
+    {FaultReason::nested_not_allowed,          true,  "SFS.7",   "the second stage does not allow the access to a first-stage table"},
+    {FaultReason::ss_access,                   true,  "SSS.1",   "a second-stage table is not in memory"},
+    {FaultReason::ss_not_allowed,              true,  "SSS.2",   "no permission in a second-stage entry"},
+    {FaultReason::ss_reserved,                 true,  "SSS.3",   "reserved field of a second-stage entry is not 0"},
+    {FaultReason::fs_not_canonical,            true,  "SGN.1",   "address of a first-stage translation is not canonical"},
+    {FaultReason::sm_beyond_width,             true,  "SGN.4",   "address is beyond what the unit passes through"},
+    {FaultReason::ss_beyond_width,             true,  "SGN.5",   "address is above the width of the second-stage tables or of the unit"},
+    {FaultReason::sm_write_not_allowed,        true,  "SGN.6",   "no write permission"},
+    {FaultReason::sm_read_not_allowed,         true,  "SGN.7",   "no read permission"},
+    {FaultReason::sm_interrupt_address,        true,  "SGN.8",   "the translated address is in the interrupt range"},
 }};
 
 // clang-format on

@@ -49,6 +49,15 @@ constexpr std::array kOptions{
     Option{"max_address_mask", Option::Kind::integer, 18, 0, 45, {},
            "a page-selective invalidation covers at most 2^this pages (CAP.MAMV)"},
     Option{"domain_id_bits", Option::Kind::integer, 16, 4, 16, {}, "width of domain ids, even (CAP.ND)"},
+    Option{"scalable", Option::Kind::flag, 0, 0, 1, {}, "scalable mode: PASID tables (ECAP.SMTS); the keys below need it"},
+    Option{"first_stage", Option::Kind::flag, 1, 0, 1, {}, "scalable mode: first-stage tables (ECAP.FSTS)"},
+    Option{"second_stage", Option::Kind::flag, 1, 0, 1, {}, "scalable mode: second-stage tables (ECAP.SSTS)"},
+    Option{"nested", Option::Kind::flag, 1, 0, 1, {}, "scalable mode: a first stage nested on a second (ECAP.NEST)"},
+    Option{"dirty", Option::Kind::flag, 1, 0, 1, {}, "scalable mode: accessed and dirty bits in second-stage entries (ECAP.SSADS)"},
+    Option{"first_stage_5_levels", Option::Kind::flag, 0, 0, 1, {}, "scalable mode: first-stage tables of five levels (CAP.FS5LP)"},
+    Option{"pasid_bits", Option::Kind::integer, 20, 0, 20, {}, "scalable mode: bits of a PASID (ECAP.PSS); 0: no requests with PASID"},
+    Option{"device_tlb", Option::Kind::flag, 0, 0, 1, {}, "devices may have TLBs of their own (ECAP.DT)"},
+    Option{"page_requests", Option::Kind::flag, 0, 0, 1, {}, "scalable mode: page request queue (ECAP.PRS); needs device_tlb"},
     Option{"fault_registers", Option::Kind::integer, 8, 1, vtd::EventRegisters::kMostRecords, {},
            "fault recording registers (CAP.NFR)"},
 };
@@ -61,6 +70,13 @@ Result<> check(const Options& options) {
   if (options["domain_id_bits"] % 2 != 0) return fail(EINVAL, "domain_id_bits: must be even");
   const std::uint64_t guest = options["guest_address_width"], host = options["host_address_width"];
   if (guest != 0 && guest < 32) return fail(EINVAL, "guest_address_width: must be 0 or 32 to 57");
+  const bool scalable = options.flag("scalable");
+  if (scalable && !options.flag("queued_invalidation"))
+    return fail(EINVAL, "queued_invalidation: scalable mode has no other");
+  if (scalable && !options.flag("first_stage") && !options.flag("second_stage"))
+    return fail(EINVAL, "second_stage: scalable mode needs tables of one stage at least");
+  if (options.flag("page_requests") && !(scalable && options.flag("device_tlb")))
+    return fail(EINVAL, "page_requests: needs scalable and device_tlb");
   if (host != 0 && host < 32) return fail(EINVAL, "host_address_width: must be 0 or 32 to 52");
   return {};
 }
@@ -78,13 +94,26 @@ std::uint64_t cap_of(const Options& options) {
          kCap["FRO"].put(kFaultRecordBase / kGroupUnit) |
          kCap["SLLPS"].put((large >> kMegaPageLg2 & 1) | (large >> kGigaPageLg2 & 1) << 1) | kCap["PSI"].put(by_page) |
          kCap["NFR"].put(options["fault_registers"] - 1) | kCap["MAMV"].put(by_page ? options["max_address_mask"] : 0) |
-         kCap["DWD"].put(1) | kCap["DRD"].put(1);
+         kCap["FS1GP"].put(options.flag("scalable") && options.flag("first_stage") && (large >> kGigaPageLg2 & 1) != 0) |
+         kCap["FS5LP"].put(options.flag("scalable") && options.flag("first_stage_5_levels")) | kCap["DWD"].put(1) |
+         kCap["DRD"].put(1);
+}
+
+std::uint64_t scalable_ecap_of(const Options& options) {
+  const bool first = options.flag("first_stage"), second = options.flag("second_stage");
+  const std::uint64_t bits = options["pasid_bits"];
+  return kEcap["SMTS"].put(1) | kEcap["FSTS"].put(first) | kEcap["SSTS"].put(second) |
+         kEcap["NEST"].put(first && second && options.flag("nested")) |
+         kEcap["SSADS"].put(second && options.flag("dirty")) | kEcap["SMPWCS"].put(options.flag("coherent")) |
+         kEcap["PASID"].put(bits != 0) | kEcap["PSS"].put(bits != 0 ? bits - 1 : 0) |
+         kEcap["PRS"].put(options.flag("page_requests"));
 }
 
 std::uint64_t ecap_of(const Options& options) {
   return kEcap["C"].put(options.flag("coherent")) | kEcap["QI"].put(options.flag("queued_invalidation")) |
          kEcap["PT"].put(options.flag("pass_through")) | kEcap["SC"].put(options.flag("snoop_control")) |
-         kEcap["IRO"].put(kIotlbBase / kGroupUnit);
+         kEcap["DT"].put(options.flag("device_tlb")) | kEcap["IRO"].put(kIotlbBase / kGroupUnit) |
+         (options.flag("scalable") ? scalable_ecap_of(options) : 0);
 }
 
 Result<std::unique_ptr<IommuUnit>> create(const UnitContext& context, const Options& options) {
@@ -103,7 +132,7 @@ static_assert(kFaultRecordBase + vtd::EventRegisters::kMostRecords * kGroupUnit 
 }  // namespace
 
 UnitModel intel_vtd_unit_model() {
-  return {"intel-vtd", "Intel VT-d remapping unit in legacy mode", kOptions, create, check};
+  return {"intel-vtd", "Intel VT-d remapping unit, legacy or scalable mode", kOptions, create, check};
 }
 
 }  // namespace softiommu

@@ -72,13 +72,13 @@ void ContextCache::invalidate_all() {
   drop_if([](std::uint16_t, const ContextEntry&) { return true; });
 }
 
-void ContextCache::invalidate_domain(std::uint16_t domain) {
-  drop_if([domain](std::uint16_t, const ContextEntry& entry) { return entry.domain_id() == domain; });
+void ContextCache::invalidate_domain(std::optional<std::uint16_t> domain) {
+  drop_if([domain](std::uint16_t, const ContextEntry& entry) { return !domain || entry.domain_id() == *domain; });
 }
 
-void ContextCache::invalidate_source(std::uint16_t domain, std::uint16_t source, std::uint16_t ignored) {
+void ContextCache::invalidate_source(std::optional<std::uint16_t> domain, std::uint16_t source, std::uint16_t ignored) {
   drop_if([=](std::uint16_t cached, const ContextEntry& entry) {
-    return ((cached ^ source) & ~unsigned{ignored}) == 0 && entry.domain_id() == domain;
+    return ((cached ^ source) & ~unsigned{ignored}) == 0 && (!domain || entry.domain_id() == *domain);
   });
 }
 

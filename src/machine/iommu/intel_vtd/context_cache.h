@@ -51,9 +51,10 @@ class ContextCache {
   void insert(Ticket ticket, std::uint16_t source, const ContextEntry& entry);
 
   void invalidate_all();
-  void invalidate_domain(std::uint16_t domain);
+  // `domain` nullopt: any.
+  void invalidate_domain(std::optional<std::uint16_t> domain);
   // Entries of `domain` whose source id equals `source` in all bits but `ignored`.
-  void invalidate_source(std::uint16_t domain, std::uint16_t source, std::uint16_t ignored);
+  void invalidate_source(std::optional<std::uint16_t> domain, std::uint16_t source, std::uint16_t ignored);
 
  private:
   static constexpr std::size_t kBuses = 256, kFunctions = 256;

@@ -35,6 +35,11 @@ void IntelVtd::invalidated() {
   reported_.clear();
 }
 
+// Context entries of scalable mode have no domain id: their invalidations match any.
+std::optional<std::uint16_t> IntelVtd::context_tag(std::uint64_t domain) const {
+  return is_scalable() ? std::nullopt : std::optional(implemented_domain(domain));
+}
+
 Granularity IntelVtd::drop_contexts(Granularity wanted, std::uint64_t domain, std::uint64_t source,
                                     std::uint64_t function_mask) {
   switch (wanted) {
@@ -42,10 +47,10 @@ Granularity IntelVtd::drop_contexts(Granularity wanted, std::uint64_t domain, st
       contexts_.invalidate_all();
       break;
     case Granularity::domain:
-      contexts_.invalidate_domain(implemented_domain(domain));
+      contexts_.invalidate_domain(context_tag(domain));
       break;
     case Granularity::selective:
-      contexts_.invalidate_source(implemented_domain(domain), static_cast<std::uint16_t>(source),
+      contexts_.invalidate_source(context_tag(domain), static_cast<std::uint16_t>(source),
                                   kIgnoredFunctionBits[function_mask]);
       break;
     case Granularity::reserved:
@@ -53,6 +58,13 @@ Granularity IntelVtd::drop_contexts(Granularity wanted, std::uint64_t domain, st
   }
   invalidated();
   return wanted;
+}
+
+void IntelVtd::drop_domain(std::uint16_t domain) {
+  if (is_scalable())
+    iotlb_.invalidate_masked(kDomainMask, domain);
+  else
+    iotlb_.invalidate_space(domain);
 }
 
 // `address` is laid out as IVA, which is also the high word of the descriptor. Without PSI a page-selective request
@@ -65,13 +77,17 @@ Granularity IntelVtd::drop_translations(Granularity wanted, std::uint64_t domain
       iotlb_.invalidate_all();
       break;
     case Granularity::domain:
-      iotlb_.invalidate_space(implemented_domain(domain));
+      drop_domain(implemented_domain(domain));
       break;
     case Granularity::selective: {
       const std::uint64_t mask_lg2 = kIva["AM"].get(address);
       if (mask_lg2 > kCap["MAMV"].get(capabilities_.cap)) return Granularity::reserved;
       const std::uint64_t bytes = kPageSize << mask_lg2;
       const Iova first{align_down(kIva["ADDR"].in_place(address), bytes)};
+      // Which addresses of a first stage went through these pages of the second nobody knows.
+      if (is_scalable())
+        iotlb_.invalidate_masked(kDomainMask | kStageMask,
+                                 space_of(Route::Kind::nested, implemented_domain(domain), 0));
       iotlb_.invalidate_range(implemented_domain(domain), IovaRange::of(first, bytes));
       break;
     }
@@ -115,14 +131,17 @@ IntelVtd::Lines IntelVtd::set_queue(bool on) {
   return on ? run_queue() : Lines{0};
 }
 
-// A descriptor lies in one page: one look-up for both words.
-inline bool IntelVtd::load_descriptor(PhysAddr address, QueueWords& words) const {
+// A descriptor lies in one page: one look-up for all its words. No type has a use for the third and fourth.
+inline QueueError IntelVtd::load_descriptor(PhysAddr address, unsigned bytes, QueueWords& words) const {
   auto* const memory = reinterpret_cast<std::uint64_t*>(at(address));
-  if (memory == nullptr) return false;
+  if (memory == nullptr) return QueueError::fetch_failed;
   words = {std::atomic_ref(memory[0]).load(std::memory_order_acquire),
            std::atomic_ref(memory[1]).load(std::memory_order_acquire)};
   if constexpr (std::endian::native == std::endian::big) words = {std::byteswap(words.low), std::byteswap(words.high)};
-  return true;
+  if (bytes == kDescriptorBytes) return QueueError::none;
+  const std::uint64_t rest = std::atomic_ref(memory[2]).load(std::memory_order_acquire) |
+                             std::atomic_ref(memory[3]).load(std::memory_order_acquire);
+  return rest != 0 ? QueueError::reserved_field : QueueError::none;
 }
 
 QueueError IntelVtd::run_context_descriptor(std::uint64_t low, std::uint64_t high) {
@@ -170,38 +189,39 @@ inline QueueError IntelVtd::run_descriptor(std::uint64_t low, std::uint64_t high
       return run_iotlb_descriptor(low, high);
     case Descriptor::wait:
       return run_wait_descriptor(low, high, lines);
-    case Descriptor::device_tlb: {
-      const bool reserved =
-          (low & kDeviceTlbDescriptor0.unnamed()) != 0 || (high & kDeviceTlbDescriptor1.unnamed()) != 0;
-      return reserved ? QueueError::reserved_field : QueueError::none;  // no device here holds translations
-    }
+    case Descriptor::device_tlb:
+      return run_device_tlb_descriptor(low, high);
     default:
-      return QueueError::invalid_type;
+      return kEcap["SMTS"].is_set(capabilities_.ecap) ? run_scalable_descriptor(low, high) : QueueError::invalid_type;
   }
+}
+
+// Scalable mode has descriptors of 256 bits only (VT-d 6.5.2).
+QueueError IntelVtd::check_queue(std::uint64_t queue, std::uint64_t tail) const {
+  if (tail >= queue_bytes(queue)) return QueueError::invalid_tail;
+  if (is_scalable() && !kIqa["DW"].is_set(queue)) return QueueError::invalid_width;
+  return tail % descriptor_bytes(queue) != 0 ? QueueError::unaligned_tail : QueueError::none;
 }
 
 IntelVtd::Lines IntelVtd::run_queue() {
   if (!kGsts["QIES"].is_set(load(kGsts.offset)) || events_.queue_stopped()) return 0;
   Lines lines = 0;
   const std::uint64_t queue = load64(kIqa.offset), bytes = queue_bytes(queue);
+  const unsigned size = descriptor_bytes(queue);
   const PhysAddr base{kIqa["IQA"].in_place(queue)};
   std::uint64_t head = kIqh["QH"].in_place(load(kIqh.offset));
   // Software may move the tail meanwhile; only a command, which waits for this one, stops the queue.
   for (std::uint64_t tail = 0; (tail = kIqt["QT"].in_place(load(kIqt.offset))) != head;) {
     QueueWords words;
-    QueueError error = QueueError::none;
-    if (tail >= bytes)
-      error = QueueError::invalid_tail;
-    else if (!load_descriptor(base + head, words))
-      error = QueueError::fetch_failed;
-    else
-      error = run_descriptor(words.low, words.high, lines);
+    QueueError error = check_queue(queue, tail);
+    if (error == QueueError::none) error = load_descriptor(base + head, size, words);
+    if (error == QueueError::none) error = run_descriptor(words.low, words.high, lines);
     if (error != QueueError::none) {
       lines |= line(kFaultLine, events_.queue_error(error));
       break;
     }
     // The queue's size is a power of two, and IQH's upper half has no bits.
-    head = (head + kDescriptorBytes) & (bytes - 1);
+    head = (head + size) & (bytes - 1);
     store(kIqh.offset, static_cast<std::uint32_t>(head));
   }
   return lines;

@@ -10,6 +10,7 @@ using hw::vtd_second_stage::kEntry;
 
 void IntelVtd::prefetch(const Transaction& transaction) const {
   constexpr unsigned kIndexBits = 9;
+  if (is_scalable()) return;
   const auto context = contexts_.look_up(static_cast<std::uint16_t>(transaction.stream));
   if (!context || !context->present() || context->type() == hw::vtd::TranslationType::pass_through) return;
   std::uint64_t table = context->table();

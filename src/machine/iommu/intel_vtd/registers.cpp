@@ -23,7 +23,8 @@ IntelVtd::IntelVtd(UnitContext context, const Capabilities& capabilities)
       iotlb_base_(iotlb_offset(capabilities.ecap)),
       records_first_(fault_record_offset(capabilities.cap, 0)),
       records_end_(fault_record_offset(capabilities.cap, fault_record_count(capabilities.cap))),
-      events_(fault_record_count(capabilities.cap)) {
+      events_(fault_record_count(capabilities.cap)),
+      page_requests_(context_.memory) {
   describe_registers();
   const MutexLock lock(commands_);
   reset_locked();
@@ -49,10 +50,16 @@ void IntelVtd::describe_registers() {
   if (!kEcap["QI"].is_set(capabilities_.ecap)) return;
   allow_writes(kIqt);
   allow_writes(kIqa);
-  writable_[kIqa.offset / 4] &= ~low_word(kIqa["DW"].mask());  // 256-bit descriptors belong to scalable mode
+  if (!kEcap["SMTS"].is_set(capabilities_.ecap))  // 256-bit descriptors belong to scalable mode
+    writable_[kIqa.offset / 4] &= ~low_word(kIqa["DW"].mask());
   allow_writes(kIedata);
   allow_writes(kIeaddr);
   allow_writes(kIeuaddr);
+  if (!kEcap["PRS"].is_set(capabilities_.ecap)) return;
+  allow_writes(kPqa);
+  allow_writes(kPedata);
+  allow_writes(kPeaddr);
+  allow_writes(kPeuaddr);
 }
 
 void IntelVtd::store64(std::uint64_t offset, std::uint64_t value) {
@@ -74,7 +81,9 @@ void IntelVtd::reset_locked() {
   translating_.store(false, std::memory_order_release);
   root_.store(0, std::memory_order_release);
   events_.reset();
+  page_requests_.reset();
   contexts_.invalidate_all();
+  pasids_.invalidate_all();
   iotlb_.invalidate_all();
   invalidated();
 }
@@ -102,6 +111,14 @@ std::uint32_t IntelVtd::read_word(std::uint64_t offset) const {
       return events_.completion_control();
     case kIqercd.offset:
       return low_word(events_.queue_error_record());
+    case kPqh.offset:
+      return low_word(page_requests_.head());
+    case kPqt.offset:
+      return low_word(page_requests_.tail());
+    case kPrs.offset:
+      return page_requests_.status();
+    case kPectl.offset:
+      return page_requests_.control();
     default:
       return load(offset);
   }
@@ -137,7 +154,7 @@ void IntelVtd::write_tail(std::uint64_t value) {
 }
 
 void IntelVtd::raise(Lines lines) {
-  for (const unsigned number : {kFaultLine, kCompletionLine})
+  for (const unsigned number : {kFaultLine, kCompletionLine, kPageRequestLine})
     if ((lines & line(number, true)) != 0) interrupt(number);
 }
 
@@ -166,6 +183,28 @@ IntelVtd::Lines IntelVtd::write_word(std::uint64_t offset, std::uint32_t value) 
       return 0;
     case kIectl.offset:
       return line(kCompletionLine, events_.set_completion_control(value));
+    default:
+      return kEcap["PRS"].is_set(capabilities_.ecap) ? write_page_request_word(offset, value) : Lines{0};
+  }
+}
+
+IntelVtd::Lines IntelVtd::write_page_request_word(std::uint64_t offset, std::uint32_t value) {
+  switch (offset) {
+    case kPqh.offset:
+      page_requests_.set_head(value);
+      return 0;
+    case kPqt.offset:
+      page_requests_.set_tail(value);
+      return 0;
+    case kPqa.offset:
+    case upper_half(kPqa.offset):
+      page_requests_.set_place(load64(kPqa.offset));
+      return 0;
+    case kPrs.offset:
+      page_requests_.clear_status(value);
+      return 0;
+    case kPectl.offset:
+      return line(kPageRequestLine, page_requests_.set_control(value));
     default:
       return 0;
   }

@@ -32,37 +32,50 @@ using UnitId = std::uint16_t;
 template <class Unit>
 class SharedTableDomain : public Domain {
  public:
-  explicit SharedTableDomain(Driver& owner) : Domain(owner, DomainType::paging) {}
+  // Who translates through the table: a device's requests without a PASID (0), or with that one. From before its entry
+  // is programmed until after it is changed again, so that no invalidation misses it.
+  struct Member {
+    Device* device = nullptr;
+    Pasid pasid = 0;
+    friend bool operator==(const Member&, const Member&) = default;
+  };
+
+  explicit SharedTableDomain(Driver& owner, DomainType type = DomainType::paging) : Domain(owner, type) {}
 
   std::optional<UnitId> id_on(const Unit& unit) const EXCLUDES(mutex_) {
     const MutexLock lock(mutex_);
     const auto use = find(unit);
     return use != uses_.end() ? std::optional(use->id) : std::nullopt;
   }
-  unsigned devices_on(const Unit& unit) const EXCLUDES(mutex_) {
+  std::size_t devices_on(const Unit& unit) const EXCLUDES(mutex_) {
     const MutexLock lock(mutex_);
     const auto use = find(unit);
-    return use != uses_.end() ? use->devices : 0;
+    return use != uses_.end() ? use->members.size() : 0;
   }
-  // One device more on `unit`, under `id` if it is the first. ENOMEM.
-  Result<> hold(Unit& unit, UnitId id) EXCLUDES(mutex_) {
+  // One member more on `unit`, under `id` if it is the first. ENOMEM.
+  Result<> hold(Unit& unit, UnitId id, Member member = {}) EXCLUDES(mutex_) {
     return without_throwing([&]() -> Result<> {
       const MutexLock lock(mutex_);
       if constexpr (requires { unit.must_sync_after_map(); }) {
         if (unit.must_sync_after_map()) sync_after_map_.store(true, std::memory_order_seq_cst);
       }
       if (const auto use = find(unit); use != uses_.end())
-        ++uses_[static_cast<std::size_t>(use - uses_.begin())].devices;
+        uses_[static_cast<std::size_t>(use - uses_.begin())].members.push_back(member);
       else
-        uses_.push_back({&unit, id, 1});
+        uses_.push_back({&unit, id, {member}});
       return {};
     });
   }
-  // One device less; the id, if that was the unit's last.
-  std::optional<UnitId> drop(const Unit& unit) EXCLUDES(mutex_) {
+  // One member less; the id, if that was the unit's last.
+  std::optional<UnitId> drop(const Unit& unit, Member member = {}) EXCLUDES(mutex_) {
     const MutexLock lock(mutex_);
     const auto use = uses_.begin() + (find(unit) - uses_.cbegin());
-    if (use == uses_.end() || --use->devices > 0) return std::nullopt;
+    if (use == uses_.end()) return std::nullopt;
+    if (const auto place = std::ranges::find(use->members, member); place != use->members.end()) {
+      *place = use->members.back();
+      use->members.pop_back();
+    }
+    if (!use->members.empty()) return std::nullopt;
     const UnitId id = use->id;
     uses_.erase(use);
     return id;
@@ -72,7 +85,7 @@ class SharedTableDomain : public Domain {
   struct Use {
     Unit* unit;
     UnitId id;
-    unsigned devices;
+    std::vector<Member> members;
   };
   mutable Mutex mutex_;
   // A unit here has to be told of what is mapped. Set before a unit walks the table, so that a map that does not see
@@ -123,8 +136,8 @@ class SharedTableDriver : public Driver {
     for (Switch& change : switches) {
       Unit& unit = unit_of(*change.device);
       if (change.words[kOrigin] != kHandedOn) {
-        leave(paging(change.from), unit);
-      } else if (const auto id = paging(change.from)->drop(unit)) {
+        leave(paging(change.from), change);
+      } else if (const auto id = paging(change.from)->drop(unit, member_of(change))) {
         // The id is the new domain's now: what is cached under it from the old one goes.
         flush(unit, *paging(change.from), *id);
       }
@@ -136,10 +149,10 @@ class SharedTableDriver : public Driver {
     for (Switch& change : switches) {
       Unit& unit = unit_of(*change.device);
       if (change.words[kOrigin] == kHeld) {
-        leave(paging(change.to), unit);
+        leave(paging(change.to), change);
       } else if (change.words[kOrigin] == kHandedOn) {
         // Devices that were on it for a moment may have left translations under the id, which stays the old domain's.
-        if (const auto id = paging(change.to)->drop(unit)) flush(unit, *paging(change.to), *id);
+        if (const auto id = paging(change.to)->drop(unit, member_of(change))) flush(unit, *paging(change.to), *id);
       }
       change.words = {};
     }
@@ -176,7 +189,12 @@ class SharedTableDriver : public Driver {
   enum Word : unsigned { kId = 0, kOrigin = 1 };
   enum Origin : std::uint64_t { kNothing, kHeld, kHandedOn };
 
+  static auto member_of(const Switch& change) {
+    return typename PagingDomain::Member{change.device, change.pasid};
+  }
+  // The domain as one with ids. A driver whose nested domains have such too says so (`of`).
   static PagingDomain* paging(Domain* domain) {
+    if constexpr (requires { PagingDomain::of(domain); }) return PagingDomain::of(domain);
     return domain != nullptr && domain->type() == DomainType::paging ? static_cast<PagingDomain*>(domain) : nullptr;
   }
   static std::unexpected<AttachError> refused() {
@@ -193,7 +211,7 @@ class SharedTableDriver : public Driver {
     Origin origin = kHeld;
     const bool known = to->id_on(unit).has_value();
     const UnitId id = TRY(reserve_id(change, all, origin));
-    if (!to->hold(unit, id)) {
+    if (!to->hold(unit, id, member_of(change))) {
       if (!known && origin == kHeld) unit.free_id(*to, id);
       return driver_says(AttachFailure::no_memory, {"attach state"});
     }
@@ -231,9 +249,10 @@ class SharedTableDriver : public Driver {
     return driver_says(exhausted ? out_of_ids() : AttachFailure::no_memory, {fresh.error().why});
   }
 
-  void leave(PagingDomain* domain, Unit& unit) {
+  void leave(PagingDomain* domain, const Switch& change) {
     if (domain == nullptr) return;
-    if (const auto id = domain->drop(unit)) {
+    Unit& unit = unit_of(*change.device);
+    if (const auto id = domain->drop(unit, member_of(change))) {
       flush(unit, *domain, *id);
       unit.free_id(*domain, *id);
     }

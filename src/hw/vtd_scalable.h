@@ -134,6 +134,7 @@ inline constexpr Layout kPageResponseDescriptor0{"page_grp_resp_dsc.0", "VT-d 7.
     {"RID",    31, 16,  "source id of the requester"},
     {"PASID",  51, 32,  "PASID"},
 }};
+enum class PageResponseCode : std::uint8_t { success = 0, invalid = 1, failure = 15 };
 inline constexpr Layout kPageResponseDescriptor1{"page_grp_resp_dsc.1", "VT-d 7.7.1", {
     {"PRGI",   11,  3,  "page request group index"},
 }};

@@ -18,10 +18,6 @@ constexpr unsigned kMostPolls = 100'000;
 // A storm of faults must not fill the log.
 constexpr std::uint64_t kMostFaultLines = 100;
 
-void store(std::uint64_t& word, std::uint64_t value) {
-  std::atomic_ref<std::uint64_t>(word).store(value, std::memory_order_release);
-}
-
 // The smallest aligned power-of-two number of pages that covers the range, as log2.
 unsigned address_mask(IovaRange range) {
   const std::uint64_t differs = (range.first.value ^ range.last.value) >> kPageShift;
@@ -36,25 +32,18 @@ std::uint64_t address_word(IovaRange range, unsigned mask, bool leaf_only) {
 
 }  // namespace
 
-ContextEntry ContextEntry::pass_through(unsigned levels) {
-  return {kContextEntry0["P"].put(1) | kContextEntry0["TT"].put(std::to_underlying(TranslationType::pass_through)),
-          kContextEntry1["AW"].put(aw_of_levels(levels)) | kContextEntry1["DID"].put(kIdentityId)};
-}
-
-ContextEntry ContextEntry::second_stage(PhysAddr table, unsigned levels, DomainId id) {
-  return {kContextEntry0["P"].put(1) | kContextEntry0["TT"].put(std::to_underlying(TranslationType::multi_level)) |
-              kContextEntry0["SSPTPTR"].put(table.value >> kPageShift),
-          kContextEntry1["AW"].put(aw_of_levels(levels)) | kContextEntry1["DID"].put(id)};
-}
-
 Unit::~Unit() {
   if (root_.value == 0) return;
   const std::uint64_t* const root = tables().words(root_);
-  for (unsigned bus = 0; bus < kRootEntries; ++bus) {
-    const std::uint64_t entry = root[bus * kEntryWords];
-    if (kRootEntry0["P"].is_set(entry)) tables().free(PhysAddr{kRootEntry0["CTP"].in_place(entry)});
-  }
+  // In legacy mode the second word of each entry is 0.
+  static_assert(kRootEntry0["P"].mask() == kScalableRootEntry["P"].mask());
+  for (unsigned word = 0; word < kRootEntries * kEntryWords; ++word)
+    if (kRootEntry0["P"].is_set(root[word])) tables().free(PhysAddr{kRootEntry0["CTP"].in_place(root[word])});
   tables().free(root_);
+  {
+    const MutexLock lock(requests_mutex_);
+    if (requests_.value != 0) tables().free(requests_);
+  }
   const MutexLock lock(queue_mutex_);
   if (queue_.value != 0) tables().free(queue_);
   if (status_.value != 0) tables().free(status_);
@@ -72,10 +61,12 @@ Result<> Unit::start() {
     for (std::size_t id = kFirstDomainId; id < std::size_t{1} << domain_id_bits(cap_); ++id) ids_.reset(id);
   }
   root_ = TRY(tables().allocate());
-  registers().write64(kRtaddr.offset, root_.value);
+  const TableMode mode = scalable() ? TableMode::scalable : TableMode::legacy;
+  registers().write64(kRtaddr.offset, kRtaddr["TTM"].put(std::to_underlying(mode)) | root_.value);
   TRY(command(static_cast<std::uint32_t>(kGcmd["SRTP"].mask()), static_cast<std::uint32_t>(kGsts["RTPS"].mask())));
   if (kEcap["QI"].is_set(ecap_)) TRY(start_queue());
   TRY(invalidate_everything());
+  if (page_requests()) TRY(start_page_requests());
   registers().write32(kFectl.offset, 0);
   global_state_ |= static_cast<std::uint32_t>(kGcmd["TE"].mask());
   return command(0, static_cast<std::uint32_t>(kGsts["TES"].mask()));
@@ -88,7 +79,7 @@ Result<> Unit::start_queue() {
   status_ = TRY(tables().allocate());
   registers().write32(kFsts.offset, static_cast<std::uint32_t>(kFsts["IQE"].mask()));  // whoever had the unit before
   registers().write64(kIqt.offset, 0);
-  registers().write64(kIqa.offset, kIqa["QS"].put(0) | queue_.value);
+  registers().write64(kIqa.offset, kIqa["QS"].put(0) | kIqa["DW"].put(scalable()) | queue_.value);
   global_state_ |= static_cast<std::uint32_t>(kGcmd["QIE"].mask());
   TRY(command(0, static_cast<std::uint32_t>(kGsts["QIES"].mask())));
   queued_ = true;
@@ -129,8 +120,14 @@ std::uint64_t Unit::page_sizes() const {
   return kPageSize | ((large & kTwoMiB) != 0 ? 2 * kMiB : 0) | ((large & kOneGiB) != 0 ? kGiB : 0);
 }
 
+std::uint64_t& Unit::root_word(StreamId stream) {
+  const unsigned function = stream % kContextEntries;
+  const unsigned half = scalable() ? function / kScalableContextEntries : 0;
+  return tables().words(root_)[(stream / kContextEntries) * kEntryWords + half];
+}
+
 Result<> Unit::make_context_table(StreamId stream) {
-  std::uint64_t& entry = tables().words(root_)[(stream >> 8) * kEntryWords];
+  std::uint64_t& entry = root_word(stream);
   if (kRootEntry0["P"].is_set(entry)) return {};
   const PhysAddr table = TRY(tables().allocate());
   store(entry, kRootEntry0["P"].put(1) | kRootEntry0["CTP"].put(table.value >> kPageShift));
@@ -138,8 +135,10 @@ Result<> Unit::make_context_table(StreamId stream) {
 }
 
 std::uint64_t* Unit::context_words(StreamId stream) {
-  const std::uint64_t root = tables().words(root_)[(stream >> 8) * kEntryWords];
-  return tables().words(PhysAddr{kRootEntry0["CTP"].in_place(root)}) + (stream & 0xff) * kEntryWords;
+  std::uint64_t* const table = tables().words(PhysAddr{kRootEntry0["CTP"].in_place(root_word(stream))});
+  const unsigned function = stream % kContextEntries;
+  return scalable() ? table + function % kScalableContextEntries * kScalableContextWords
+                    : table + function * kEntryWords;
 }
 
 Result<> Unit::set_context(StreamId stream, const ContextEntry& entry) {
@@ -162,7 +161,28 @@ Result<> Unit::set_context(StreamId stream, const ContextEntry& entry) {
   return {};
 }
 
-Result<DomainId> Unit::allocate_id(const PagingDomain& /*domain*/) {
+Result<> Unit::set_scalable_context(StreamId stream, const ScalableContext& context) {
+  std::uint64_t* const words = context_words(stream);
+  if (kScalableContextEntry0["P"].is_set(words[0])) return {};
+  store(words[0], kScalableContextEntry0["P"].put(1) | kScalableContextEntry0["DTE"].put(context.device_tlb) |
+                      kScalableContextEntry0["PASIDE"].put(context.pasids) |
+                      kScalableContextEntry0["PRE"].put(context.page_requests) |
+                      kScalableContextEntry0["PDTS"].put(context.directory_lg2 - kLeastDirectoryLg2) |
+                      kScalableContextEntry0["PASIDDIRPTR"].in_place(context.directory.value));
+  return caching_mode() ? invalidate_context(0, stream) : Result<>{};
+}
+
+bool Unit::points_to(StreamId stream, PhysAddr directory) {
+  return kScalableContextEntry0["PASIDDIRPTR"].in_place(context_words(stream)[0]) == directory.value;
+}
+
+// VT-d 6.5.3.3: with the context entry goes what was found through it.
+Result<> Unit::clear_scalable_context(StreamId stream) {
+  store(context_words(stream)[0], 0);
+  return invalidate_everything();
+}
+
+Result<DomainId> Unit::allocate_id(const IntelDomain& /*domain*/) {
   const MutexLock lock(ids_mutex_);
   for (std::size_t id = kFirstDomainId; id < ids_.size(); ++id) {
     if (ids_.test(id)) continue;
@@ -172,7 +192,7 @@ Result<DomainId> Unit::allocate_id(const PagingDomain& /*domain*/) {
   return fail(ENOSPC, "domain ids");
 }
 
-void Unit::free_id(const PagingDomain& /*domain*/, DomainId id) {
+void Unit::free_id(const IntelDomain& /*domain*/, DomainId id) {
   const MutexLock lock(ids_mutex_);
   ids_.reset(id);
 }
@@ -187,11 +207,12 @@ Result<> Unit::submit(Descriptor descriptor) {
                             kWaitDescriptor0["SW"].put(1) | kWaitDescriptor0["SDATA"].put(ticket),
                         kWaitDescriptor1["SADDR"].in_place(status_.value)};
   const std::uint32_t mask = static_cast<std::uint32_t>(kPageSize) - 1;
+  const unsigned bytes = scalable() ? kWideDescriptorBytes : kDescriptorBytes;
   for (const Descriptor& d : {descriptor, wait}) {
-    std::uint64_t* const slot = queue + tail_ / sizeof(std::uint64_t);
+    std::uint64_t* const slot = queue + tail_ / sizeof(std::uint64_t);  // the upper words of wide ones stay 0
     slot[0] = d.word0;
     slot[1] = d.word1;
-    tail_ = (tail_ + kDescriptorBytes) & mask;
+    tail_ = (tail_ + bytes) & mask;
   }
   registers().write64(kIqt.offset, tail_);
   bool refused = false;
@@ -257,7 +278,10 @@ Result<> Unit::invalidate_pages(DomainId id, IovaRange range, bool leaf_only) {
 }
 
 Result<> Unit::sync_after_map(DomainId id, IovaRange range) {
-  if (caching_mode()) return invalidate_pages(id, range, false);
+  return caching_mode() ? invalidate_pages(id, range, false) : flush_write_buffer();
+}
+
+Result<> Unit::flush_write_buffer() {
   registers().write32(kGcmd.offset, global_state_ | static_cast<std::uint32_t>(kGcmd["WBF"].mask()));
   for (unsigned i = 0; i < kMostPolls; ++i)
     if (!kGsts["WBFS"].is_set(registers().read32(kGsts.offset))) return {};
@@ -271,6 +295,10 @@ Result<> Unit::invalidate_everything() {
     TRY(submit({kContextCacheDescriptor0["TYPE"].put(std::to_underlying(hw::vtd::Descriptor::context_cache)) |
                     kContextCacheDescriptor0["G"].put(kGlobal),
                 0}));
+    if (scalable())
+      TRY(submit({kPasidCacheDescriptor0["TYPE"].put(std::to_underlying(hw::vtd::Descriptor::pasid_cache)) |
+                      kPasidCacheDescriptor0["G"].put(std::to_underlying(PasidCacheGranularity::global)),
+                  0}));
     return submit({kIotlbDescriptor0["TYPE"].put(std::to_underlying(hw::vtd::Descriptor::iotlb)) |
                        kIotlbDescriptor0["G"].put(kGlobal) | kIotlbDescriptor0["DR"].put(1) |
                        kIotlbDescriptor0["DW"].put(1),
@@ -292,10 +320,11 @@ void Unit::report_faults() {
     const auto source = static_cast<unsigned>(kFrcdHigh["SID"].get(high));
     const auto reason = static_cast<FaultReason>(kFrcdHigh["FR"].get(high));
     const FaultReasonRow* const row = find_fault_reason(reason);
-    log::warning(
-        "DMAR: {}: [DMA {} NO_PASID] Request device [{:02x}:{:02x}.{:x}] fault addr {:#x} [fault reason {:#04x}] {}",
-        name_, kFrcdHigh["T1"].is_set(high) ? "Read" : "Write", source >> 8, source >> 3 & 0x1f, source & 7,
-        kFrcdLow["FI"].in_place(low), std::to_underlying(reason), row != nullptr ? row->doc : "unknown");
+    log::warning("DMAR: {}: [DMA {} {}] Request device [{:02x}:{:02x}.{:x}] fault addr {:#x} [fault reason {:#04x}] {}",
+                 name_, kFrcdHigh["T1"].is_set(high) ? "Read" : "Write",
+                 kFrcdHigh["PP"].is_set(high) ? fmt::format("PASID {:#x}", kFrcdHigh["PV"].get(high)) : "NO_PASID",
+                 source >> 8, source >> 3 & 0x1f, source & 7, kFrcdLow["FI"].in_place(low), std::to_underlying(reason),
+                 row != nullptr ? row->doc : "unknown");
   }
   registers().write32(kFsts.offset, static_cast<std::uint32_t>(kFsts["PFO"].mask()));
 }

@@ -9,31 +9,26 @@
 #include <atomic>
 #include <bitset>
 #include <cstdint>
+#include <map>
 #include <string>
 
 #include "base/mutex.h"
 #include "base/result.h"
 #include "base/types.h"
 #include "core/driver.h"
-#include "hw/vtd.h"
+#include "core/page_faults.h"
+#include "drivers/intel/entries.h"
+#include "hw/vtd_scalable.h"
 
 namespace softiommu::intel {
 
-class PagingDomain;
-using DomainId = std::uint16_t;
+class IntelDomain;
 
-// Ids that are never given to a paging domain: 0 tags not-present entries on caching-mode hardware (VT-d 6.1),
-// 1 is shared by everything that passes through.
-inline constexpr DomainId kIdentityId = 1, kFirstDomainId = 2;
-
-// What a context entry says.
-struct ContextEntry {
-  std::uint64_t word0 = 0, word1 = 0;
-  static ContextEntry not_present() { return {}; }
-  static ContextEntry pass_through(unsigned levels);
-  static ContextEntry second_stage(PhysAddr table, unsigned levels, DomainId id);
-  DomainId id() const { return static_cast<DomainId>(hw::vtd::kContextEntry1["DID"].get(word1)); }
-  bool present() const { return hw::vtd::kContextEntry0["P"].is_set(word0); }
+// What a context entry of scalable mode says.
+struct ScalableContext {
+  PhysAddr directory;
+  unsigned directory_lg2 = hw::vtd::kLeastDirectoryLg2;
+  bool device_tlb = false, pasids = false, page_requests = false;
 };
 
 class Unit {
@@ -63,22 +58,70 @@ class Unit {
   // Table changes from not-present to present need an invalidation or a write-buffer flush.
   bool must_sync_after_map() const { return caching_mode() || hw::vtd::kCap["RWBF"].is_set(cap_); }
 
+  // Scalable mode is used where the unit has it, as Linux does.
+  bool scalable() const { return hw::vtd::kEcap["SMTS"].is_set(ecap_); }
+  bool first_stage() const { return scalable() && hw::vtd::kEcap["FSTS"].is_set(ecap_); }
+  bool second_stage() const { return !scalable() || hw::vtd::kEcap["SSTS"].is_set(ecap_); }
+  bool nests() const { return scalable() && hw::vtd::kEcap["NEST"].is_set(ecap_); }
+  bool tracks_dirty() const {
+    return scalable() && hw::vtd::kEcap["SSADS"].is_set(ecap_) && hw::vtd::kEcap["SMPWCS"].is_set(ecap_);
+  }
+  unsigned pasid_bits() const {  // 0: none
+    return scalable() && hw::vtd::kEcap["PASID"].is_set(ecap_) ? hw::vtd::pasid_width(ecap_) : 0;
+  }
+  bool device_tlbs() const { return hw::vtd::kEcap["DT"].is_set(ecap_); }
+  bool page_requests() const { return scalable() && hw::vtd::kEcap["PRS"].is_set(ecap_); }
+  unsigned first_stage_levels() const { return hw::vtd::kCap["FS5LP"].is_set(cap_) && address_width() > 48 ? 5 : 4; }
+  std::uint64_t first_stage_page_sizes() const {
+    return kPageSize | 2 * kMiB | (hw::vtd::kCap["FS1GP"].is_set(cap_) ? kGiB : 0);
+  }
+
   // The context table of the stream id's bus exists afterwards. ENOMEM.
   Result<> make_context_table(StreamId stream);
   // Changes the entry and invalidates whatever may hold the old one; returns when no DMA uses it any more. On the way
   // the device is blocked. ENODEV: the hardware did not complete the invalidation.
   Result<> set_context(StreamId stream, const ContextEntry& entry);
 
+  // The same of scalable mode. An entry that is present for another device (an alias that both have) stays.
+  Result<> set_scalable_context(StreamId stream, const ScalableContext& context);
+  bool points_to(StreamId stream, PhysAddr directory);
+  Result<> clear_scalable_context(StreamId stream);
+
   // ENOSPC: every id is used.
-  Result<DomainId> allocate_id(const PagingDomain& domain);
-  void free_id(const PagingDomain& domain, DomainId id);
-  Result<> flush_id(const PagingDomain& /*domain*/, DomainId id) { return invalidate_domain(id); }
-  static bool same_ids(const PagingDomain& /*a*/, const PagingDomain& /*b*/) { return true; }
+  Result<DomainId> allocate_id(const IntelDomain& domain);
+  void free_id(const IntelDomain& domain, DomainId id);
+  Result<> flush_id(const IntelDomain& /*domain*/, DomainId id) { return invalidate_domain(id); }
+  static bool same_ids(const IntelDomain& /*a*/, const IntelDomain& /*b*/) { return true; }
 
   Result<> invalidate_domain(DomainId id);
   Result<> invalidate_pages(DomainId id, IovaRange range, bool leaf_only);
+  // Scalable mode: the PASID cache; translations of a first stage, all or some.
+  Result<> invalidate_pasid_cache(DomainId id, Pasid pasid);
+  Result<> invalidate_pasid(DomainId id, Pasid pasid);
+  Result<> invalidate_pasid_pages(DomainId id, Pasid pasid, IovaRange range, bool leaf_only);
+  // In a device's TLB: requests with the PASID; 0: without one.
+  Result<> invalidate_device_tlb(StreamId stream, Pasid pasid, IovaRange range);
+  // Some device behind the unit has a TLB.
+  void note_device_tlb() { has_device_tlbs_.store(true, std::memory_order_release); }
+  bool has_device_tlbs() const { return has_device_tlbs_.load(std::memory_order_acquire); }
+
+  // Devices whose page requests are reported.
+  Result<> add_device(Device& device) EXCLUDES(requests_mutex_);
+  void remove_device(const Device& device) EXCLUDES(requests_mutex_);
+  // Empties the page request queue.
+  void report_page_requests() EXCLUDES(requests_mutex_);
+  Result<> respond(StreamId stream, const PageRequest& request, PageAnswer answer);
+
+  // A word that the hardware reads.
+  static void store(std::uint64_t& word, std::uint64_t value) {
+    std::atomic_ref<std::uint64_t>(word).store(value, std::memory_order_release);
+  }
+
   // After a map on a unit with must_sync_after_map().
   Result<> sync_after_map(DomainId id, IovaRange range);
+
+  bool flushes_write_buffer() const { return hw::vtd::kCap["RWBF"].is_set(cap_); }
+  Result<> flush_write_buffer();
 
   // Reads, clears and logs what the fault recording registers hold.
   void report_faults();
@@ -97,6 +140,10 @@ class Unit {
   Result<> invalidate_everything();
   Result<> iotlb_by_register(hw::vtd::Granularity granularity, DomainId id, std::uint64_t iva);
   std::uint64_t* context_words(StreamId stream);
+  // The word of the root table that points to the stream id's context table.
+  std::uint64_t& root_word(StreamId stream);
+  Result<> start_page_requests();
+  void report_page_request(const std::uint64_t* words) REQUIRES(requests_mutex_);
 
   UnitHardware hardware_;
   std::string name_;
@@ -112,6 +159,10 @@ class Unit {
   Mutex ids_mutex_;
   std::bitset<65536> ids_ GUARDED_BY(ids_mutex_);
   std::atomic<std::uint64_t> faults_logged_{0};
+  std::atomic<bool> has_device_tlbs_{false};
+  Mutex requests_mutex_;
+  PhysAddr requests_ GUARDED_BY(requests_mutex_);
+  std::map<StreamId, Device*> devices_ GUARDED_BY(requests_mutex_);
 };
 
 }  // namespace softiommu::intel

@@ -124,7 +124,7 @@ Result<> PagingDomain::enter(Unit& unit, UnitId id, StreamId endpoint) const {
   if (unit.filling(id) == this) return {};
   if (unit.filling(id) != nullptr) TRY(unit.unmap(id, unit.features().input));
   unit.set_filling(id, this);
-  return tell({&unit, id, 0}, aperture_);
+  return tell({&unit, id, {}}, aperture_);
 }
 
 }  // namespace softiommu::virtio_iommu

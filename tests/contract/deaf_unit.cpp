@@ -6,7 +6,7 @@
 #include "hw/omap_mmu.h"
 #include "hw/rockchip_mmu.h"
 #include "hw/smmuv3.h"
-#include "hw/vtd.h"
+#include "hw/vtd_scalable.h"
 #include "machine/registry.h"
 
 namespace softiommu::testing {
@@ -36,9 +36,11 @@ class DeafVtd final : public DeafUnit {
     using namespace hw::vtd;
     const std::uint64_t queue = real().read64(kIqa.offset);
     for (std::uint64_t at = kIqh["QH"].in_place(real().read64(kIqh.offset)); at != tail;
-         at = (at + kDescriptorBytes) % queue_bytes(queue)) {
+         at = (at + descriptor_bytes(queue)) % queue_bytes(queue)) {
       std::uint64_t* const descriptor = words(kIqa["IQA"].in_place(queue) + at);
-      if (kIotlbDescriptor0["TYPE"].get(descriptor[0]) != std::to_underlying(Descriptor::iotlb)) continue;
+      const auto type = static_cast<Descriptor>(descriptor_type(descriptor[0]));
+      if (type != Descriptor::iotlb && type != Descriptor::pasid_iotlb) continue;
+      static_assert(kIotlbDescriptor0["DID"].mask() == kPasidIotlbDescriptor0["DID"].mask());
       swallow(kIotlbDescriptor0["DID"].get(descriptor[0]));
       descriptor[0] = kWaitDescriptor0["TYPE"].put(std::to_underlying(Descriptor::wait));
       descriptor[1] = 0;

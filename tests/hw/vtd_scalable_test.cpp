@@ -25,7 +25,8 @@ TEST(VtdScalable, ContextEntry) {
   constexpr std::uint64_t kWord = 0x0123'4000 | 7 << 9 | 1 << 4 | 1 << 3 | 1 << 2 | 1;
   EXPECT_EQ(kScalableContextEntry0["PASIDDIRPTR"].in_place(kWord), 0x0123'4000u);
   EXPECT_EQ(directory_lg2(kWord), 14u);
-  for (const char* const bit : {"P", "DTE", "PASIDE", "PRE"}) EXPECT_TRUE(kScalableContextEntry0[bit].is_set(kWord));
+  EXPECT_TRUE(kScalableContextEntry0["DTE"].is_set(kWord) && kScalableContextEntry0["PASIDE"].is_set(kWord));
+  EXPECT_TRUE(kScalableContextEntry0["PRE"].is_set(kWord) && kScalableContextEntry0["P"].is_set(kWord));
   EXPECT_EQ(kScalableContextEntry0.unnamed(), 0x1e0u);
 }
 

@@ -454,6 +454,7 @@ TEST_F(IntelVtdScalableTest, FaultsAreSilencedByContextDirectoryAndEntry) {
   EXPECT_EQ(reason(0x1000), 0u);
   word(directory_, 0) &= ~std::uint64_t{2};
   word(context(), 0) |= 2;
+  command(1 | 1 << 4);
   EXPECT_EQ(reason(0x1000), 0u);
 }
 

@@ -373,7 +373,7 @@ TEST_P(ShippedMachine, IsAMachineThatCanBeBuilt) {
 }
 
 INSTANTIATE_TEST_SUITE_P(All, ShippedMachine,
-                         ::testing::Values("two-vtd-sharing.toml", "two-vtd-different.toml", "smmuv3.toml",
+                         ::testing::Values("two-vtd-sharing.toml", "intel-scalable.toml", "two-vtd-different.toml", "smmuv3.toml",
                                            "arm-server-smmuv2.toml", "virtio-guest.toml", "mixed.toml",
                                            "no-msi-isolation.toml", "groups.toml"));
 

@@ -1,0 +1,443 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The VT-d driver on units with scalable mode: which tables a domain is on, PASIDs, nesting, dirty state, device TLBs
+// and page requests, against the modelled hardware in paranoid mode.
+#include <gtest/gtest.h>
+
+#include <array>
+#include <cstring>
+#include <string>
+
+#include "base/program.h"
+#include "core/system.h"
+#include "core/user_data.h"
+#include "drivers/registry.h"
+#include "hw/edu.h"
+#include "hw/pci.h"
+#include "machine/machine.h"
+
+namespace softiommu {
+namespace {
+
+using namespace std::string_literals;
+
+constexpr Iova kWindow{0x10'0000};
+constexpr Prot kBoth{.read = true, .write = true};
+constexpr Pasid kPasid = 0x1234;
+
+// A program whose memory is this process's.
+class OwnProgram final : public Program {
+ public:
+  Result<> copy_in(void* to, std::uint64_t user, std::size_t bytes) override {
+    std::memcpy(to, reinterpret_cast<const void*>(user), bytes);
+    return {};
+  }
+  Result<> copy_out(std::uint64_t, const void*, std::size_t) override { return fail(EFAULT, "read only"); }
+  Result<> check_pinnable(std::uint64_t, std::uint64_t, bool) override { return {}; }
+  Result<int> install(std::shared_ptr<File>, int) override { return fail(EMFILE, "no descriptors"); }
+  void take_back(int) override {}
+  Result<std::shared_ptr<File>> file_of(int) override { return fail(EBADF, "no descriptors"); }
+  Result<std::unique_ptr<FileMapping>> map_file(const FilePart&) override { return fail(EBADF, "no files"); }
+  Result<int> take_eventfd(int) override { return fail(EBADF, "no descriptors"); }
+};
+
+class IntelScalable : public testing::Test {
+ protected:
+  void boot(const std::string& unit_options = "", const std::string& device_options = "pasid_bits = 20\n") {
+    const std::string toml = "[[iommu]]\nname = \"u0\"\nmodel = \"intel-vtd\"\nscalable = true\n" + unit_options +
+                             "[[device]]\naddress = \"00:02.0\"\nmodel = \"edu\"\n" + device_options;
+    auto spec = parse_machine(toml, "test");
+    ASSERT_TRUE(spec) << spec.error().where << ": " << spec.error().what;
+    machine_ = *Machine::create(*spec, {.time = Executor::Time::virtual_time, .paranoid = true});
+    system_ = *System::create(*machine_, all_drivers(), {});
+    ASSERT_TRUE(group().claim_dma_owner(this));
+    for (std::size_t i = 0; i < pages_.size(); ++i) {
+      std::memset(pages_[i].bytes, static_cast<int>('a' + i), kPageSize);
+      at_[i] = machine_->memory().pin(reinterpret_cast<std::uintptr_t>(pages_[i].bytes), kPageSize)->first;
+    }
+  }
+  void TearDown() override {
+    if (!system_) return;
+    EXPECT_EQ(machine_->findings().all(), std::vector<std::string>{});
+    if (group().domain(kPasid) != nullptr) group().detach_pasid(kPasid);
+    group().detach();
+    group().release_dma_owner();
+  }
+  Device& device() { return *system_->device("0000:00:02.0"); }
+  Group& group() { return *device().group(); }
+  std::unique_ptr<Domain> make(const DomainRequest& request = {}) {
+    auto domain = system_->allocate_domain(group(), request);
+    EXPECT_TRUE(domain);
+    return domain ? std::move(*domain) : nullptr;
+  }
+  // Reads a byte of the window; '-': refused.
+  char read(Pasid pasid = 0, Iova iova = kWindow) {
+    std::byte byte{};
+    device().function()->dma().use_pasid(pasid);
+    return device().function()->dma().read(iova, {&byte, 1}) ? static_cast<char>(byte) : '-';
+  }
+  bool write(Pasid pasid = 0, Iova iova = kWindow) {
+    const std::byte byte{'w'};
+    device().function()->dma().use_pasid(pasid);
+    return static_cast<bool>(device().function()->dma().write(iova, {&byte, 1}));
+  }
+  int refusal(const DomainRequest& request) {
+    const auto domain = system_->allocate_domain(group(), request);
+    return domain ? 0 : domain.error().code;
+  }
+
+  struct Page {
+    alignas(kPageSize) std::byte bytes[kPageSize];
+  };
+  inline static std::array<Page, 8> pages_{};
+  std::array<PhysAddr, 8> at_{};
+  std::unique_ptr<Machine> machine_;
+  std::unique_ptr<System> system_;
+};
+
+// ---- Which tables -----------------------------------------------------------------------------------------------
+
+TEST_F(IntelScalable, DomainsWithoutWishesAreOnFirstStageTables) {
+  boot();
+  EXPECT_EQ(make()->aperture().last.value, (std::uint64_t{1} << 47) - 1) << "the lower half";
+  EXPECT_EQ(make({.dirty_tracking = true})->aperture().last.value, (std::uint64_t{1} << 48) - 1);
+  EXPECT_EQ(make({.nest_parent = true})->aperture().last.value, (std::uint64_t{1} << 48) - 1);
+}
+
+TEST_F(IntelScalable, WithoutAFirstStageTheyAreOnTheSecond) {
+  boot("first_stage = false\n");
+  EXPECT_EQ(make()->aperture().last.value, (std::uint64_t{1} << 48) - 1);
+}
+
+TEST_F(IntelScalable, WishesThatTheUnitCannotGrantAreRefused) {
+  boot("nested = false\ndirty = false\n");
+  EXPECT_EQ(refusal({.nest_parent = true}), EOPNOTSUPP);
+  EXPECT_EQ(refusal({.dirty_tracking = true}), EOPNOTSUPP);
+  EXPECT_EQ(refusal({.pasid = true}), 0);
+}
+
+TEST_F(IntelScalable, DevicesReachWhatIsMappedThroughEitherStage) {
+  for (const std::string options : {"", "first_stage = false\n", "second_stage = false\n"}) {
+    boot(options);
+    const auto domain = make();
+    ASSERT_TRUE(domain->map(kWindow, at_[0], kPageSize, kBoth));
+    EXPECT_EQ(read(), '-') << "blocked until attached";
+    ASSERT_TRUE(group().attach(*domain));
+    EXPECT_EQ(read(), 'a');
+    EXPECT_EQ(domain->unmap(kWindow, kPageSize), kPageSize);
+    EXPECT_EQ(read(), '-');
+    ASSERT_TRUE(domain->map(kWindow, at_[1], kPageSize, kBoth));
+    EXPECT_EQ(read(), 'b');
+    group().detach();
+    EXPECT_EQ(read(), '-');
+    group().release_dma_owner();
+    system_.reset();
+    machine_.reset();
+  }
+}
+
+TEST_F(IntelScalable, ReplaceMovesADeviceFromOneStageToTheOther) {
+  boot();
+  const auto first = make(), second = make({.dirty_tracking = true});
+  ASSERT_TRUE(first->map(kWindow, at_[0], kPageSize, kBoth));
+  ASSERT_TRUE(second->map(kWindow, at_[1], kPageSize, kBoth));
+  ASSERT_TRUE(group().attach(*first));
+  EXPECT_EQ(read(), 'a');
+  ASSERT_TRUE(group().replace(*second));
+  EXPECT_EQ(read(), 'b');
+  ASSERT_TRUE(group().replace(*first));
+  EXPECT_EQ(read(), 'a');
+}
+
+TEST_F(IntelScalable, CoherencyIsEnforcedAfterAttachToo) {
+  boot();
+  const auto domain = make();
+  ASSERT_TRUE(group().attach(*domain));
+  EXPECT_TRUE(domain->enforce_cache_coherency());
+  ASSERT_TRUE(domain->map(kWindow, at_[0], kPageSize, kBoth));
+  EXPECT_EQ(read(), 'a');
+}
+
+TEST_F(IntelScalable, CachingModeWorks) {
+  boot("caching_mode = true\n");
+  const auto domain = make({.dirty_tracking = true});
+  ASSERT_TRUE(group().attach(*domain));
+  EXPECT_EQ(read(), '-');
+  ASSERT_TRUE(domain->map(kWindow, at_[0], kPageSize, kBoth));
+  EXPECT_EQ(read(), 'a');
+}
+
+// ---- PASIDs -----------------------------------------------------------------------------------------------------
+
+TEST_F(IntelScalable, PasidsHaveDomainsOfTheirOwn) {
+  boot();
+  AttachHandle handle;
+  const auto without = make(), with = make({.pasid = true}), second = make({.dirty_tracking = true});
+  ASSERT_TRUE(without->map(kWindow, at_[0], kPageSize, kBoth));
+  ASSERT_TRUE(with->map(kWindow, at_[1], kPageSize, kBoth));
+  ASSERT_TRUE(second->map(kWindow, at_[2], kPageSize, kBoth));
+  ASSERT_TRUE(group().attach(*without));
+  EXPECT_EQ(read(kPasid), '-');
+  ASSERT_TRUE(group().attach_pasid(*with, kPasid, handle));
+  EXPECT_EQ(read(kPasid), 'b');
+  EXPECT_EQ(read(0), 'a');
+  ASSERT_TRUE(group().replace_pasid(*second, kPasid, handle));
+  EXPECT_EQ(read(kPasid), 'c');
+  group().detach_pasid(kPasid);
+  EXPECT_EQ(read(kPasid), '-');
+  EXPECT_EQ(read(0), 'a');
+}
+
+TEST_F(IntelScalable, UnmapReachesEveryPasidOfADomain) {
+  boot();
+  AttachHandle handle;
+  const auto domain = make({.pasid = true});
+  ASSERT_TRUE(domain->map(kWindow, at_[0], kPageSize, kBoth));
+  ASSERT_TRUE(group().attach(*domain));
+  ASSERT_TRUE(group().attach_pasid(*domain, kPasid, handle));
+  EXPECT_EQ(read(0), 'a');
+  EXPECT_EQ(read(kPasid), 'a');
+  domain->unmap(kWindow, kPageSize);
+  EXPECT_EQ(read(0), '-');
+  EXPECT_EQ(read(kPasid), '-');
+}
+
+TEST_F(IntelScalable, DevicesAndUnitsLimitPasids) {
+  boot("pasid_bits = 16\n", "pasid_bits = 18\n");
+  AttachHandle handle;
+  const auto domain = make({.pasid = true});
+  EXPECT_FALSE(group().attach_pasid(*domain, 1 << 16, handle));
+  EXPECT_TRUE(group().attach_pasid(*domain, (1 << 16) - 1, handle));
+  group().detach_pasid((1 << 16) - 1);
+}
+
+// ---- Dirty state ------------------------------------------------------------------------------------------------
+
+TEST_F(IntelScalable, DirtyPagesAreThoseThatTheDeviceWrote) {
+  boot();
+  const auto domain = make({.dirty_tracking = true});
+  ASSERT_TRUE(domain->map(kWindow, at_[0], kPageSize, kBoth));
+  ASSERT_TRUE(domain->map(kWindow + kPageSize, at_[1], kPageSize, kBoth));
+  ASSERT_TRUE(group().attach(*domain));
+  const auto dirty = [&] {
+    std::vector<std::uint64_t> all;
+    EXPECT_TRUE(domain->read_dirty(IovaRange::of(kWindow, 2 * kPageSize), true, [&](Iova first, std::uint64_t bytes) {
+      all.push_back(first.value);
+      all.push_back(bytes);
+    }));
+    return all;
+  };
+  ASSERT_TRUE(write());
+  EXPECT_TRUE(dirty().empty()) << "tracking is off";
+  ASSERT_TRUE(domain->set_dirty_tracking(true));
+  read();
+  ASSERT_TRUE(write(0, kWindow + kPageSize));
+  EXPECT_EQ(dirty(), (std::vector<std::uint64_t>{kWindow.value + kPageSize, kPageSize}));
+  EXPECT_TRUE(dirty().empty());
+  ASSERT_TRUE(write(0, kWindow + kPageSize));
+  EXPECT_EQ(dirty().size(), 2u) << "and again after it was cleared";
+  ASSERT_TRUE(domain->set_dirty_tracking(false));
+}
+
+TEST_F(IntelScalable, OnlyDomainsMadeForItTrack) {
+  boot();
+  EXPECT_FALSE(make()->set_dirty_tracking(true));
+}
+
+// ---- Nesting ----------------------------------------------------------------------------------------------------
+
+// A guest with one page of memory for each of its table levels and two for data; guest-physical page n is pages_[n].
+class IntelNested : public IntelScalable {
+ protected:
+  struct Config {
+    std::uint64_t flags, pgtbl_addr;
+    std::uint32_t addr_width, reserved;
+  };
+  struct Invalidation {
+    std::uint64_t addr, npages;
+    std::uint32_t flags, reserved;
+  };
+
+  void boot_guest(const std::string& device_options = "pasid_bits = 20\n", const std::string& unit_options = "") {
+    boot(unit_options, device_options);
+    parent_ = make({.nest_parent = true});
+    for (std::size_t i = 0; i < pages_.size(); ++i)
+      ASSERT_TRUE(parent_->map(Iova{i * kPageSize}, at_[i], kPageSize, kBoth));
+    for (std::size_t i = 0; i < 4; ++i) std::memset(pages_[i].bytes, 0, kPageSize);
+    constexpr std::uint64_t kTable = 0x67;
+    for (std::size_t level = 0; level < 3; ++level) put(level, 0, (level + 1) * kPageSize | kTable);
+    point_to(4);
+  }
+  void put(std::size_t page, std::size_t index, std::uint64_t entry) {
+    std::memcpy(pages_[page].bytes + index * sizeof entry, &entry, sizeof entry);
+  }
+  // The guest's page at kGuest is the guest-physical page.
+  void point_to(std::size_t page) { put(3, kGuest.value >> kPageShift, page * kPageSize | 0x67); }
+  Result<std::unique_ptr<Domain>> nest(Config config, std::uint32_t type = 1) {
+    const UserData data(program_, type, sizeof config, reinterpret_cast<std::uint64_t>(&config));
+    return const_cast<Driver&>(group().driver()).allocate_nested(device(), *parent_, {}, data);
+  }
+  Result<> invalidate(Domain& domain, Invalidation entry) {
+    std::vector<std::byte> bytes(sizeof entry);
+    std::memcpy(bytes.data(), &entry, sizeof entry);
+    UserArray array(0, sizeof entry, std::move(bytes));
+    return domain.cache_invalidate_user(array);
+  }
+
+  static constexpr Iova kGuest{0x5000};
+  OwnProgram program_;
+  std::unique_ptr<Domain> parent_;
+};
+
+TEST_F(IntelNested, TheGuestsTablesTranslateThroughTheParent) {
+  boot_guest();
+  const auto nested = nest({0, 0, 48, 0});
+  ASSERT_TRUE(nested) << nested.error().why;
+  ASSERT_TRUE(group().attach(**nested));
+  EXPECT_EQ(read(0, kGuest), 'e');
+  EXPECT_EQ(read(0, Iova{0x7000}), '-');
+  point_to(5);
+  EXPECT_TRUE(invalidate(**nested, {kGuest.value, 1, 0, 0}));
+  EXPECT_EQ(read(0, kGuest), 'f');
+}
+
+TEST_F(IntelNested, UnmapInTheParentIsSeenAtOnce) {
+  boot_guest();
+  const auto nested = nest({0, 0, 48, 0});
+  ASSERT_TRUE(group().attach(**nested));
+  EXPECT_EQ(read(0, kGuest), 'e');
+  parent_->unmap(Iova{4 * kPageSize}, kPageSize);
+  EXPECT_EQ(read(0, kGuest), '-');
+}
+
+TEST_F(IntelNested, APasidCanBeNested) {
+  boot_guest();
+  AttachHandle handle;
+  const auto nested = nest({0, 0, 48, 0});
+  ASSERT_TRUE(group().attach_pasid(**nested, kPasid, handle));
+  EXPECT_EQ(read(kPasid, kGuest), 'e');
+  EXPECT_EQ(read(0, kGuest), '-');
+  point_to(6);
+  EXPECT_TRUE(invalidate(**nested, {0, ~std::uint64_t{0}, 0, 0}));
+  EXPECT_EQ(read(kPasid, kGuest), 'g');
+  group().detach_pasid(kPasid);
+}
+
+TEST_F(IntelNested, WrongDataIsRefused) {
+  boot_guest();
+  EXPECT_EQ(nest({0, 0, 48, 0}, 2).error().code, EOPNOTSUPP);
+  parent_ = make({.dirty_tracking = true});
+  EXPECT_EQ(nest({0, 0, 48, 0}).error().code, EINVAL) << "not made as a parent";
+}
+
+TEST_F(IntelNested, WhatTheUnitCannotWalkIsIncompatible) {
+  boot_guest();
+  for (const Config config : {Config{0, 0, 57, 0}, Config{0, 0, 39, 0}, Config{1, 0, 48, 0}, Config{2, 0, 48, 0}}) {
+    const auto nested = nest(config);
+    ASSERT_TRUE(nested);
+    const auto answer = group().attach(**nested);
+    ASSERT_FALSE(answer);
+    EXPECT_EQ(answer.error().failure, AttachFailure::incompatible);
+  }
+}
+
+TEST_F(IntelNested, WrongInvalidationsAreRefused) {
+  boot_guest();
+  const auto nested = nest({0, 0, 48, 0});
+  EXPECT_EQ(invalidate(**nested, {0x5001, 1, 0, 0}).error().code, EINVAL);
+  EXPECT_EQ(invalidate(**nested, {0x5000, ~std::uint64_t{0}, 0, 0}).error().code, EINVAL);
+  EXPECT_EQ(invalidate(**nested, {0x5000, 1, 2, 0}).error().code, EOPNOTSUPP);
+  EXPECT_EQ(invalidate(**nested, {0x5000, 1, 0, 1}).error().code, EOPNOTSUPP);
+}
+
+TEST_F(IntelNested, ParentsHaveNoReadOnlyPages) {
+  boot_guest();
+  const auto mapped = parent_->map(Iova{0x100'0000}, at_[0], kPageSize, {.read = true});
+  ASSERT_FALSE(mapped);
+  EXPECT_EQ(mapped.error().code, EINVAL);
+}
+
+// ---- Device TLBs and page requests --------------------------------------------------------------------------------
+
+TEST_F(IntelScalable, DeviceTlbsAreInvalidatedWithTheUnits) {
+  boot("device_tlb = true\n", "ats = true\npasid_bits = 20\n");
+  AttachHandle handle;
+  const auto domain = make({.pasid = true});
+  ASSERT_TRUE(domain->map(kWindow, at_[0], kPageSize, kBoth));
+  ASSERT_TRUE(group().attach(*domain));
+  ASSERT_TRUE(group().attach_pasid(*domain, kPasid, handle));
+  EXPECT_EQ(read(0), 'a');
+  EXPECT_EQ(read(kPasid), 'a');
+  domain->unmap(kWindow, kPageSize);
+  ASSERT_TRUE(domain->map(kWindow, at_[1], kPageSize, kBoth));
+  EXPECT_EQ(read(0), 'b');
+  EXPECT_EQ(read(kPasid), 'b');
+  group().detach_pasid(kPasid);
+  EXPECT_EQ(read(kPasid), '-');
+  const auto other = make();
+  ASSERT_TRUE(group().replace(*other));
+  EXPECT_EQ(read(0), '-');
+}
+
+TEST_F(IntelNested, DeviceTlbsForgetNestedTranslationsWithEitherStage) {
+  boot_guest("ats = true\npasid_bits = 20\n", "device_tlb = true\n");
+  const auto nested = nest({0, 0, 48, 0});
+  ASSERT_TRUE(group().attach(**nested));
+  EXPECT_EQ(read(0, kGuest), 'e');
+  point_to(5);
+  EXPECT_TRUE(invalidate(**nested, {kGuest.value, 1, 1, 0}));
+  EXPECT_EQ(read(0, kGuest), 'f');
+  parent_->unmap(Iova{5 * kPageSize}, kPageSize);
+  EXPECT_EQ(read(0, kGuest), '-');
+}
+
+// Keeps the last set of requests until it is told to answer.
+class Keeper final : public PageRequestHandler {
+ public:
+  void handle(PageRequestSet requests) override { kept.emplace(std::move(requests)); }
+  std::optional<PageRequestSet> kept;
+};
+
+TEST_F(IntelScalable, PageRequestsReachTheDomainsHandlerAndAnswersTheDevice) {
+  boot("device_tlb = true\npage_requests = true\n", "ats = true\npri = true\npasid_bits = 20\n");
+  AttachHandle handle;
+  Keeper keeper;
+  const auto domain = make({.pasid = true});
+  domain->set_page_request_handler(keeper);
+  ASSERT_TRUE(group().attach_pasid(*domain, kPasid, handle));
+  namespace edu = hw::edu;
+  PciFunction& function = *device().function();
+  function.config_write(
+      hw::pci::kCommand.offset, 2,
+      static_cast<std::uint32_t>(hw::pci::kCommand["MEM"].mask() | hw::pci::kCommand["MASTER"].mask()));
+  MmioRegion& bar = function.bar_window(0);
+  bar.write64(edu::kDmaPasid.offset, kPasid);
+  bar.write64(edu::kDmaSource.offset, kWindow.value);
+  bar.write64(edu::kDmaDestination.offset, edu::kBuffer);
+  bar.write64(edu::kDmaCount.offset, 1);
+  bar.write64(edu::kDmaCommand.offset, edu::kDmaCommand["START"].mask());
+  const auto waits = [&] { return edu::kDmaCommand["START"].is_set(bar.read64(edu::kDmaCommand.offset)); };
+  machine_->executor().run();
+  EXPECT_TRUE(waits());
+  ASSERT_TRUE(keeper.kept);
+  const PageRequest& request = keeper.kept->requests().front();
+  EXPECT_EQ(request.address, kWindow.value);
+  EXPECT_EQ(request.pasid, kPasid);
+  EXPECT_EQ(request.rights, PageRight::read);
+  ASSERT_TRUE(domain->map(kWindow, at_[0], kPageSize, kBoth));
+  keeper.kept->answer(PageAnswer::success);
+  machine_->executor().run();
+  EXPECT_FALSE(waits());
+  keeper.kept.reset();
+  group().detach_pasid(kPasid);
+}
+
+TEST_F(IntelScalable, PageRequestsThatNobodyHandlesFail) {
+  boot("device_tlb = true\npage_requests = true\n", "ats = true\npri = true\npasid_bits = 20\n");
+  const auto domain = make();
+  ASSERT_TRUE(group().attach(*domain));
+  EXPECT_EQ(read(0), '-');
+  EXPECT_EQ(read(0), '-');
+}
+
+}  // namespace
+}  // namespace softiommu

@@ -5,6 +5,7 @@
 
 #include <array>
 #include <cstring>
+#include <deque>
 #include <string>
 
 #include "base/program.h"
@@ -58,16 +59,25 @@ class IntelScalable : public testing::Test {
   void TearDown() override {
     if (!system_) return;
     EXPECT_EQ(machine_->findings().all(), std::vector<std::string>{});
+    release();
+    while (!kept_.empty()) kept_.pop_back();  // nested domains before their parents
+  }
+  void release() {
     if (group().domain(kPasid) != nullptr) group().detach_pasid(kPasid);
     group().detach();
     group().release_dma_owner();
   }
   Device& device() { return *system_->device("0000:00:02.0"); }
   Group& group() { return *device().group(); }
-  std::unique_ptr<Domain> make(const DomainRequest& request = {}) {
+  // Lives until nothing is attached to it any more.
+  Domain* make(const DomainRequest& request = {}) {
     auto domain = system_->allocate_domain(group(), request);
     EXPECT_TRUE(domain);
-    return domain ? std::move(*domain) : nullptr;
+    return domain ? keep(std::move(*domain)) : nullptr;
+  }
+  Domain* keep(std::unique_ptr<Domain> domain) {
+    kept_.push_back(std::move(domain));
+    return kept_.back().get();
   }
   // Reads a byte of the window; '-': refused.
   char read(Pasid pasid = 0, Iova iova = kWindow) {
@@ -92,6 +102,9 @@ class IntelScalable : public testing::Test {
   std::array<PhysAddr, 8> at_{};
   std::unique_ptr<Machine> machine_;
   std::unique_ptr<System> system_;
+
+ private:
+  std::deque<std::unique_ptr<Domain>> kept_;
 };
 
 // ---- Which tables -----------------------------------------------------------------------------------------------
@@ -115,29 +128,27 @@ TEST_F(IntelScalable, WishesThatTheUnitCannotGrantAreRefused) {
   EXPECT_EQ(refusal({.pasid = true}), 0);
 }
 
-TEST_F(IntelScalable, DevicesReachWhatIsMappedThroughEitherStage) {
-  for (const std::string options : {"", "first_stage = false\n", "second_stage = false\n"}) {
-    boot(options);
-    const auto domain = make();
-    ASSERT_TRUE(domain->map(kWindow, at_[0], kPageSize, kBoth));
-    EXPECT_EQ(read(), '-') << "blocked until attached";
-    ASSERT_TRUE(group().attach(*domain));
-    EXPECT_EQ(read(), 'a');
-    EXPECT_EQ(domain->unmap(kWindow, kPageSize), kPageSize);
-    EXPECT_EQ(read(), '-');
-    ASSERT_TRUE(domain->map(kWindow, at_[1], kPageSize, kBoth));
-    EXPECT_EQ(read(), 'b');
-    group().detach();
-    EXPECT_EQ(read(), '-');
-    group().release_dma_owner();
-    system_.reset();
-    machine_.reset();
-  }
+class IntelStages : public IntelScalable, public testing::WithParamInterface<const char*> {};
+INSTANTIATE_TEST_SUITE_P(Units, IntelStages, testing::Values("", "first_stage = false\n", "second_stage = false\n"));
+
+TEST_P(IntelStages, DevicesReachWhatIsMapped) {
+  boot(GetParam());
+  Domain* const domain = make();
+  ASSERT_TRUE(domain->map(kWindow, at_[0], kPageSize, kBoth));
+  EXPECT_EQ(read(), '-') << "blocked until attached";
+  ASSERT_TRUE(group().attach(*domain));
+  EXPECT_EQ(read(), 'a');
+  EXPECT_EQ(domain->unmap(kWindow, kPageSize), kPageSize);
+  EXPECT_EQ(read(), '-');
+  ASSERT_TRUE(domain->map(kWindow, at_[1], kPageSize, kBoth));
+  EXPECT_EQ(read(), 'b');
+  group().detach();
+  EXPECT_EQ(read(), '-');
 }
 
 TEST_F(IntelScalable, ReplaceMovesADeviceFromOneStageToTheOther) {
   boot();
-  const auto first = make(), second = make({.dirty_tracking = true});
+  Domain *const first = make(), *const second = make({.dirty_tracking = true});
   ASSERT_TRUE(first->map(kWindow, at_[0], kPageSize, kBoth));
   ASSERT_TRUE(second->map(kWindow, at_[1], kPageSize, kBoth));
   ASSERT_TRUE(group().attach(*first));
@@ -150,7 +161,7 @@ TEST_F(IntelScalable, ReplaceMovesADeviceFromOneStageToTheOther) {
 
 TEST_F(IntelScalable, CoherencyIsEnforcedAfterAttachToo) {
   boot();
-  const auto domain = make();
+  Domain* const domain = make();
   ASSERT_TRUE(group().attach(*domain));
   EXPECT_TRUE(domain->enforce_cache_coherency());
   ASSERT_TRUE(domain->map(kWindow, at_[0], kPageSize, kBoth));
@@ -159,7 +170,7 @@ TEST_F(IntelScalable, CoherencyIsEnforcedAfterAttachToo) {
 
 TEST_F(IntelScalable, CachingModeWorks) {
   boot("caching_mode = true\n");
-  const auto domain = make({.dirty_tracking = true});
+  Domain* const domain = make({.dirty_tracking = true});
   ASSERT_TRUE(group().attach(*domain));
   EXPECT_EQ(read(), '-');
   ASSERT_TRUE(domain->map(kWindow, at_[0], kPageSize, kBoth));
@@ -171,7 +182,7 @@ TEST_F(IntelScalable, CachingModeWorks) {
 TEST_F(IntelScalable, PasidsHaveDomainsOfTheirOwn) {
   boot();
   AttachHandle handle;
-  const auto without = make(), with = make({.pasid = true}), second = make({.dirty_tracking = true});
+  Domain *const without = make(), *const with = make({.pasid = true}), *const second = make({.dirty_tracking = true});
   ASSERT_TRUE(without->map(kWindow, at_[0], kPageSize, kBoth));
   ASSERT_TRUE(with->map(kWindow, at_[1], kPageSize, kBoth));
   ASSERT_TRUE(second->map(kWindow, at_[2], kPageSize, kBoth));
@@ -190,7 +201,7 @@ TEST_F(IntelScalable, PasidsHaveDomainsOfTheirOwn) {
 TEST_F(IntelScalable, UnmapReachesEveryPasidOfADomain) {
   boot();
   AttachHandle handle;
-  const auto domain = make({.pasid = true});
+  Domain* const domain = make({.pasid = true});
   ASSERT_TRUE(domain->map(kWindow, at_[0], kPageSize, kBoth));
   ASSERT_TRUE(group().attach(*domain));
   ASSERT_TRUE(group().attach_pasid(*domain, kPasid, handle));
@@ -204,7 +215,7 @@ TEST_F(IntelScalable, UnmapReachesEveryPasidOfADomain) {
 TEST_F(IntelScalable, DevicesAndUnitsLimitPasids) {
   boot("pasid_bits = 16\n", "pasid_bits = 18\n");
   AttachHandle handle;
-  const auto domain = make({.pasid = true});
+  Domain* const domain = make({.pasid = true});
   EXPECT_FALSE(group().attach_pasid(*domain, 1 << 16, handle));
   EXPECT_TRUE(group().attach_pasid(*domain, (1 << 16) - 1, handle));
   group().detach_pasid((1 << 16) - 1);
@@ -214,7 +225,7 @@ TEST_F(IntelScalable, DevicesAndUnitsLimitPasids) {
 
 TEST_F(IntelScalable, DirtyPagesAreThoseThatTheDeviceWrote) {
   boot();
-  const auto domain = make({.dirty_tracking = true});
+  Domain* const domain = make({.dirty_tracking = true});
   ASSERT_TRUE(domain->map(kWindow, at_[0], kPageSize, kBoth));
   ASSERT_TRUE(domain->map(kWindow + kPageSize, at_[1], kPageSize, kBoth));
   ASSERT_TRUE(group().attach(*domain));
@@ -272,9 +283,9 @@ class IntelNested : public IntelScalable {
   }
   // The guest's page at kGuest is the guest-physical page.
   void point_to(std::size_t page) { put(3, kGuest.value >> kPageShift, page * kPageSize | 0x67); }
-  Result<std::unique_ptr<Domain>> nest(Config config, std::uint32_t type = 1) {
+  Result<Domain*> nest(Config config, std::uint32_t type = 1) {
     const UserData data(program_, type, sizeof config, reinterpret_cast<std::uint64_t>(&config));
-    return const_cast<Driver&>(group().driver()).allocate_nested(device(), *parent_, {}, data);
+    return keep(TRY(group().driver().allocate_nested(device(), *parent_, {}, data)));
   }
   Result<> invalidate(Domain& domain, Invalidation entry) {
     std::vector<std::byte> bytes(sizeof entry);
@@ -285,7 +296,7 @@ class IntelNested : public IntelScalable {
 
   static constexpr Iova kGuest{0x5000};
   OwnProgram program_;
-  std::unique_ptr<Domain> parent_;
+  Domain* parent_ = nullptr;
 };
 
 TEST_F(IntelNested, TheGuestsTablesTranslateThroughTheParent) {
@@ -361,7 +372,7 @@ TEST_F(IntelNested, ParentsHaveNoReadOnlyPages) {
 TEST_F(IntelScalable, DeviceTlbsAreInvalidatedWithTheUnits) {
   boot("device_tlb = true\n", "ats = true\npasid_bits = 20\n");
   AttachHandle handle;
-  const auto domain = make({.pasid = true});
+  Domain* const domain = make({.pasid = true});
   ASSERT_TRUE(domain->map(kWindow, at_[0], kPageSize, kBoth));
   ASSERT_TRUE(group().attach(*domain));
   ASSERT_TRUE(group().attach_pasid(*domain, kPasid, handle));
@@ -373,7 +384,7 @@ TEST_F(IntelScalable, DeviceTlbsAreInvalidatedWithTheUnits) {
   EXPECT_EQ(read(kPasid), 'b');
   group().detach_pasid(kPasid);
   EXPECT_EQ(read(kPasid), '-');
-  const auto other = make();
+  Domain* const other = make();
   ASSERT_TRUE(group().replace(*other));
   EXPECT_EQ(read(0), '-');
 }
@@ -401,7 +412,7 @@ TEST_F(IntelScalable, PageRequestsReachTheDomainsHandlerAndAnswersTheDevice) {
   boot("device_tlb = true\npage_requests = true\n", "ats = true\npri = true\npasid_bits = 20\n");
   AttachHandle handle;
   Keeper keeper;
-  const auto domain = make({.pasid = true});
+  Domain* const domain = make({.pasid = true});
   domain->set_page_request_handler(keeper);
   ASSERT_TRUE(group().attach_pasid(*domain, kPasid, handle));
   namespace edu = hw::edu;
@@ -433,7 +444,7 @@ TEST_F(IntelScalable, PageRequestsReachTheDomainsHandlerAndAnswersTheDevice) {
 
 TEST_F(IntelScalable, PageRequestsThatNobodyHandlesFail) {
   boot("device_tlb = true\npage_requests = true\n", "ats = true\npri = true\npasid_bits = 20\n");
-  const auto domain = make();
+  Domain* const domain = make();
   ASSERT_TRUE(group().attach(*domain));
   EXPECT_EQ(read(0), '-');
   EXPECT_EQ(read(0), '-');

@@ -9,15 +9,23 @@
 namespace softiommu::hw::vtd {
 namespace {
 
-// "DMAR: dmar0: ... ver 5:0 cap 19ed008c40780c66 ecap 3ee9e86f050df": a server of 2023.
-constexpr std::uint64_t kCap2023 = 0x19ed'008c'4078'0c66, kEcap2023 = 0x3'ee9e'86f0'50df;
+TEST(VtdScalable, Capabilities) {
+  // SMTS, SSADS, SSTS, FSTS; PASIDs of 20 bits; PRS, NEST, DT.
+  constexpr std::uint64_t kEcapWord = std::uint64_t{0b1'1101} << 43 | std::uint64_t{1} << 40 | std::uint64_t{19} << 35 |
+                                      std::uint64_t{1} << 29 | std::uint64_t{1} << 26 | std::uint64_t{1} << 2;
+  EXPECT_TRUE(kEcap["SMTS"].is_set(kEcapWord) && kEcap["FSTS"].is_set(kEcapWord) && kEcap["SSTS"].is_set(kEcapWord));
+  EXPECT_TRUE(kEcap["NEST"].is_set(kEcapWord) && kEcap["PASID"].is_set(kEcapWord) && kEcap["PRS"].is_set(kEcapWord));
+  EXPECT_TRUE(kEcap["SSADS"].is_set(kEcapWord) && kEcap["DT"].is_set(kEcapWord));
+  EXPECT_EQ(pasid_width(kEcapWord), 20u);
+}
 
-TEST(VtdScalable, AServerOf2023HasIt) {
-  EXPECT_TRUE(kEcap["SMTS"].is_set(kEcap2023) && kEcap["FSTS"].is_set(kEcap2023) && kEcap["SSTS"].is_set(kEcap2023));
-  EXPECT_TRUE(kEcap["NEST"].is_set(kEcap2023) && kEcap["PASID"].is_set(kEcap2023) && kEcap["PRS"].is_set(kEcap2023));
-  EXPECT_TRUE(kEcap["SSADS"].is_set(kEcap2023));
-  EXPECT_EQ(pasid_width(kEcap2023), 20u);
-  EXPECT_TRUE(kCap["FS5LP"].is_set(kCap2023) && kCap["FS1GP"].is_set(kCap2023));
+TEST(VtdScalable, PageRequestRegisters) {
+  EXPECT_EQ(kPqh.offset, 0xc0u);
+  EXPECT_EQ(kPqt.offset, 0xc8u);
+  EXPECT_EQ(kPqa.offset, 0xd0u);
+  EXPECT_EQ(kPrs.offset, 0xdcu);
+  EXPECT_EQ(kPectl.offset, 0xe0u);
+  EXPECT_EQ(page_queue_bytes(4), 65536u);
 }
 
 TEST(VtdScalable, ContextEntry) {

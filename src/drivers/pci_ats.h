@@ -47,6 +47,15 @@ inline bool enable_ats(const Device& device) {
 inline void disable_ats(const Device& device) {
   detail::set(device, hw::pci::extended::kAddressTranslationServices, hw::pci::ats::kControl, 0);
 }
+// Does the device keep translations (IOMMU_HW_CAP_PCI_ATS_NOT_SUPPORTED is the opposite)?
+inline bool has_ats(const Device& device) {
+  PciFunction* const function = device.function();
+  const unsigned at =
+      function != nullptr ? function->find_extended_capability(hw::pci::extended::kAddressTranslationServices) : 0;
+  namespace ats = hw::pci::ats;
+  return at != 0 &&
+         ats::kControl["ENABLE"].is_set(function->config_read(at + ats::kControl.offset, ats::kControl.bytes));
+}
 // After ATS. `outstanding` requests at most.
 inline bool enable_page_requests(const Device& device, std::uint32_t outstanding) {
   namespace pri = hw::pci::pri;

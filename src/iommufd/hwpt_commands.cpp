@@ -7,6 +7,7 @@
 
 #include "base/fault.h"
 #include "core/driver.h"
+#include "drivers/pci_ats.h"
 #include "iommufd/abi.h"
 #include "iommufd/call.h"
 #include "iommufd/context.h"
@@ -198,7 +199,7 @@ Result<> Context::get_hw_info(Call& call) {
     if (byte != 0) return fail(EOPNOTSUPP, "a reserved field is set");
   const bool typed = (request.flags & abi::kHwInfoInputType) != 0;
   HardwareInfo info;
-  bool tracks_dirty = false;
+  bool tracks_dirty = false, has_ats = false;
   unsigned pasid_bits = 0;
   {
     const MutexLock lock(mutex_);
@@ -207,6 +208,7 @@ Result<> Context::get_hw_info(Call& call) {
     info = device->group().group.driver().hardware_info(device->device());
     tracks_dirty = device->group().group.driver().tracks_dirty(device->device());
     pasid_bits = device->group().group.driver().pasid_bits(device->device());
+    has_ats = pci_ats::has_ats(device->device());
   }
   if (typed && request.data_type != abi::kHwInfoNone && request.data_type != info.type)
     return fail(EOPNOTSUPP, "not this hardware's type");
@@ -221,7 +223,8 @@ Result<> Context::get_hw_info(Call& call) {
   request.data_len = static_cast<std::uint32_t>(info.bytes);
   request.data_type = info.type;
   request.out_max_pasid_log2 = static_cast<std::uint8_t>(pasid_bits);
-  request.out_capabilities = abi::kHwCapAtsNotSupported | (tracks_dirty ? abi::kHwCapDirtyTracking : 0);
+  request.out_capabilities =
+      (has_ats ? 0 : abi::kHwCapAtsNotSupported) | (tracks_dirty ? abi::kHwCapDirtyTracking : 0);
   return call.respond(request);
 }
 

@@ -164,12 +164,12 @@ class SharedTableDriver : public Driver {
   }
 
  protected:
-  // Can the device's unit serve `change.to` (of any type of this driver)? The first property that differs is the reason.
-  // What program() will need is reserved here.
+  // Can the device's unit serve `change.to` (of any type of this driver)? The first property that differs is the
+  // reason. What program() will need is reserved here.
   virtual AttachResult<> admits(const Switch& change) = 0;
-  // Makes all of the device's ids translate through `to`, under `id` if it is a paging domain; with a PASID its requests
-  // that carry it. nullptr: blocked, and for no PASID all of the device's DMA.
-  // Returns when no DMA uses the old translation any more. Needs no memory.
+  // Makes all of the device's ids translate through `to`, under `id` if it is a paging domain; with a PASID its
+  // requests that carry it. nullptr: blocked, and for no PASID all of the device's DMA. Returns when no DMA uses the
+  // old translation any more. Needs no memory.
   virtual Result<> program(const Switch& change, const Domain* to, UnitId id) = 0;
 
   Unit& unit_of(const Device& device) const { return *units_[device.unit_index()]; }
@@ -189,9 +189,7 @@ class SharedTableDriver : public Driver {
   enum Word : unsigned { kId = 0, kOrigin = 1 };
   enum Origin : std::uint64_t { kNothing, kHeld, kHandedOn };
 
-  static auto member_of(const Switch& change) {
-    return typename PagingDomain::Member{change.device, change.pasid};
-  }
+  static auto member_of(const Switch& change) { return typename PagingDomain::Member{change.device, change.pasid}; }
   // The domain as one with ids. A driver whose nested domains have such too says so (`of`).
   static PagingDomain* paging(Domain* domain) {
     if constexpr (requires { PagingDomain::of(domain); }) return PagingDomain::of(domain);

@@ -284,8 +284,10 @@ std::size_t DmaPort::find_batch(Access access, std::span<const Piece> pieces, st
   const bool several = (missing & (missing - 1)) != 0;
   if (several && unit_ != nullptr) {
     for (std::uint32_t rest = missing; rest != 0; rest &= rest - 1)
-      unit_->prefetch(
-          {.stream = stream_, .pasid = pasid_, .iova = pieces[static_cast<unsigned>(std::countr_zero(rest))].iova, .access = access});
+      unit_->prefetch({.stream = stream_,
+                       .pasid = pasid_,
+                       .iova = pieces[static_cast<unsigned>(std::countr_zero(rest))].iova,
+                       .access = access});
   }
   for (std::size_t i = 0; i < pieces.size(); ++i) {
     if ((missing >> i & 1) != 0) spots[i] = find({pieces[i].iova, access});

@@ -237,8 +237,8 @@ void PciFunction::add_translation_services(const Context& context) {
   if (context.services.ats) {
     namespace ats = pci::ats;
     config_->ats = space.add_extended_capability(pci::extended::kAddressTranslationServices, 1, ats::kBytes);
-    space.define_at(config_->ats, field_of(ats::kCapabilities, ats::kCapabilities["ALIGNED"].mask() |
-                                                                   ats::kCapabilities["GLOBAL"].mask()));
+    space.define_at(config_->ats, field_of(ats::kCapabilities,
+                                           ats::kCapabilities["ALIGNED"].mask() | ats::kCapabilities["GLOBAL"].mask()));
     space.define_at(config_->ats, field_of(ats::kControl, 0, ats::kControl.layout.named()));
     if (context.unit != nullptr) {
       device_tlb_ = std::make_unique<DeviceTlb>([this] { wake(); });
@@ -259,8 +259,8 @@ void PciFunction::add_translation_services(const Context& context) {
   if (context.services.pasid_bits != 0) {
     namespace pasid = pci::pasid;
     config_->pasid = space.add_extended_capability(pci::extended::kPasid, 1, pasid::kBytes);
-    space.define_at(config_->pasid, field_of(pasid::kCapabilities,
-                                             pasid::kCapabilities["WIDTH"].put(context.services.pasid_bits)));
+    space.define_at(config_->pasid,
+                    field_of(pasid::kCapabilities, pasid::kCapabilities["WIDTH"].put(context.services.pasid_bits)));
     space.define_at(config_->pasid, field_of(pasid::kControl, 0, pasid::kControl["ENABLE"].mask()));
   }
 }

@@ -340,14 +340,16 @@ TEST_F(IntelNested, WrongDataIsRefused) {
   EXPECT_EQ(nest({0, 0, 48, 0}).error().code, EINVAL) << "not made as a parent";
 }
 
-TEST_F(IntelNested, WhatTheUnitCannotWalkIsIncompatible) {
+TEST_F(IntelNested, WhatTheUnitCannotWalkIsIncompatibleAndTheOldDomainStays) {
   boot_guest();
+  ASSERT_TRUE(group().attach(**nest({0, 0, 48, 0})));
   for (const Config config : {Config{0, 0, 57, 0}, Config{0, 0, 39, 0}, Config{1, 0, 48, 0}, Config{2, 0, 48, 0}}) {
     const auto nested = nest(config);
     ASSERT_TRUE(nested);
-    const auto answer = group().attach(**nested);
+    const auto answer = group().replace(**nested);
     ASSERT_FALSE(answer);
     EXPECT_EQ(answer.error().failure, AttachFailure::incompatible);
+    EXPECT_EQ(read(0, kGuest), 'e');
   }
 }
 

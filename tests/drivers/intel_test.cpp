@@ -152,5 +152,16 @@ TEST_F(IntelDriver, AReadOnlyMappingRefusesWrites) {
   group_of("0000:00:02.0").detach();
 }
 
+TEST_F(IntelDriver, DeviceTlbsOfLegacyModeAreInvalidatedToo) {
+  boot(unit("a", "device_tlb = true") + edu(2, "a") + "ats = true\n");
+  const auto domain = domain_for("0000:00:02.0");
+  ASSERT_TRUE(group_of("0000:00:02.0").attach(*domain));
+  ASSERT_TRUE(domain->map(kWindow, pa_, kPageSize, {.read = true, .write = true}));
+  EXPECT_TRUE(dma("0000:00:02.0", kWindow));
+  domain->unmap(kWindow, kPageSize);
+  EXPECT_FALSE(dma("0000:00:02.0", kWindow));
+  group_of("0000:00:02.0").detach();
+}
+
 }  // namespace
 }  // namespace softiommu

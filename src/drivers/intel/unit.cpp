@@ -173,6 +173,7 @@ Result<> Unit::set_scalable_context(StreamId stream, const ScalableContext& cont
 }
 
 bool Unit::points_to(StreamId stream, PhysAddr directory) {
+  if (directory.value == 0 || !kRootEntry0["P"].is_set(root_word(stream))) return false;  // it was never made
   return kScalableContextEntry0["PASIDDIRPTR"].in_place(context_words(stream)[0]) == directory.value;
 }
 

@@ -236,8 +236,8 @@ bool Edu::move(const Registers& job) {
   }
   const std::span<std::byte> piece = std::span(buffer_).subspan(inside, job.count);
   use_pasid(static_cast<Pasid>(job.pasid));
-  const DmaResult result = to_memory ? dma_write(Iova{clamped(job.destination)}, piece)
-                                     : dma_read(Iova{clamped(job.source)}, piece);
+  const DmaResult result =
+      to_memory ? dma_write(Iova{clamped(job.destination)}, piece) : dma_read(Iova{clamped(job.source)}, piece);
   return result.status != DmaResult::Status::requested;
 }
 

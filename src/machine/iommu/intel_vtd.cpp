@@ -49,15 +49,20 @@ constexpr std::array kOptions{
     Option{"max_address_mask", Option::Kind::integer, 18, 0, 45, {},
            "a page-selective invalidation covers at most 2^this pages (CAP.MAMV)"},
     Option{"domain_id_bits", Option::Kind::integer, 16, 4, 16, {}, "width of domain ids, even (CAP.ND)"},
-    Option{"scalable", Option::Kind::flag, 0, 0, 1, {}, "scalable mode: PASID tables (ECAP.SMTS); the keys below need it"},
+    Option{"scalable", Option::Kind::flag, 0, 0, 1, {},
+           "scalable mode: PASID tables (ECAP.SMTS); the keys below need it"},
     Option{"first_stage", Option::Kind::flag, 1, 0, 1, {}, "scalable mode: first-stage tables (ECAP.FSTS)"},
     Option{"second_stage", Option::Kind::flag, 1, 0, 1, {}, "scalable mode: second-stage tables (ECAP.SSTS)"},
     Option{"nested", Option::Kind::flag, 1, 0, 1, {}, "scalable mode: a first stage nested on a second (ECAP.NEST)"},
-    Option{"dirty", Option::Kind::flag, 1, 0, 1, {}, "scalable mode: accessed and dirty bits in second-stage entries (ECAP.SSADS)"},
-    Option{"first_stage_5_levels", Option::Kind::flag, 0, 0, 1, {}, "scalable mode: first-stage tables of five levels (CAP.FS5LP)"},
-    Option{"pasid_bits", Option::Kind::integer, 20, 0, 20, {}, "scalable mode: bits of a PASID (ECAP.PSS); 0: no requests with PASID"},
+    Option{"dirty", Option::Kind::flag, 1, 0, 1, {},
+           "scalable mode: accessed and dirty bits in second-stage entries (ECAP.SSADS)"},
+    Option{"first_stage_5_levels", Option::Kind::flag, 0, 0, 1, {},
+           "scalable mode: first-stage tables of five levels (CAP.FS5LP)"},
+    Option{"pasid_bits", Option::Kind::integer, 20, 0, 20, {},
+           "scalable mode: bits of a PASID (ECAP.PSS); 0: no requests with PASID"},
     Option{"device_tlb", Option::Kind::flag, 0, 0, 1, {}, "devices may have TLBs of their own (ECAP.DT)"},
-    Option{"page_requests", Option::Kind::flag, 0, 0, 1, {}, "scalable mode: page request queue (ECAP.PRS); needs device_tlb"},
+    Option{"page_requests", Option::Kind::flag, 0, 0, 1, {},
+           "scalable mode: page request queue (ECAP.PRS); needs device_tlb"},
     Option{"fault_registers", Option::Kind::integer, 8, 1, vtd::EventRegisters::kMostRecords, {},
            "fault recording registers (CAP.NFR)"},
 };
@@ -94,7 +99,8 @@ std::uint64_t cap_of(const Options& options) {
          kCap["FRO"].put(kFaultRecordBase / kGroupUnit) |
          kCap["SLLPS"].put((large >> kMegaPageLg2 & 1) | (large >> kGigaPageLg2 & 1) << 1) | kCap["PSI"].put(by_page) |
          kCap["NFR"].put(options["fault_registers"] - 1) | kCap["MAMV"].put(by_page ? options["max_address_mask"] : 0) |
-         kCap["FS1GP"].put(options.flag("scalable") && options.flag("first_stage") && (large >> kGigaPageLg2 & 1) != 0) |
+         kCap["FS1GP"].put(options.flag("scalable") && options.flag("first_stage") &&
+                           (large >> kGigaPageLg2 & 1) != 0) |
          kCap["FS5LP"].put(options.flag("scalable") && options.flag("first_stage_5_levels")) | kCap["DWD"].put(1) |
          kCap["DRD"].put(1);
 }

@@ -64,6 +64,7 @@ void System::BringUp::add_device(const Hardware::Function& function) {
   system_.devices_.push_back(
       std::make_unique<Device>(function.name, function.function, function.stream_ids, function.isolation_set));
   Device& device = *system_.devices_.back();
+  device.can_stall_ = function.can_stall;
   if (function.unit == nullptr) return;
   const auto served = std::ranges::find(served_, function.unit, &Served::unit);
   if (served == served_.end()) {

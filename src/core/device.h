@@ -34,6 +34,7 @@ class Device {
   DeviceData* data() const { return data_.get(); }
   bool attach_deferred() const { return attach_deferred_; }
   bool requires_direct() const { return requires_direct_; }  // has 1:1 regions: may not be blocked
+  bool can_stall() const { return can_stall_; }              // its faults may wait for an answer
 
  private:
   friend class System;
@@ -48,6 +49,7 @@ class Device {
   std::unique_ptr<DeviceData> data_;
   bool attach_deferred_ = false;
   bool requires_direct_ = false;
+  bool can_stall_ = false;
 };
 
 }  // namespace softiommu

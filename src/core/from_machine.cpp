@@ -38,13 +38,15 @@ Hardware hardware_of(Machine& machine) {
                                   .stream_ids = machine.stream_ids(*function),
                                   .unit = function->dma().unit(),
                                   .isolation_set = isolation_set_of(machine, function.get()),
-                                  .function = function.get()});
+                                  .function = function.get(),
+                                  .can_stall = function->can_stall()});
   for (std::size_t i = 0; i < machine.platform_devices().size(); ++i) {
     const PlatformDevice& device = *machine.platform_devices()[i];
     hardware.functions.push_back({.name = device.name(),
                                   .stream_ids = {device.streams().begin(), device.streams().end()},
                                   .unit = device.dma().unit(),
-                                  .isolation_set = isolation_set_of(machine, i)});
+                                  .isolation_set = isolation_set_of(machine, i),
+                                  .can_stall = device.can_stall()});
   }
   for (const IsolationSet& set : machine.isolation_sets()) hardware.isolation_reasons.push_back(set.reason);
   return hardware;

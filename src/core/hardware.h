@@ -22,6 +22,7 @@ struct Hardware {
     IommuUnit* unit = nullptr;              // nullptr: no IOMMU in front
     unsigned isolation_set = 0;             // functions of one set cannot be kept apart
     PciFunction* function = nullptr;
+    bool can_stall = false;  // its faults may wait for an answer
   };
 
   TableMemory& tables;

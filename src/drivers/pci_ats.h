@@ -33,6 +33,14 @@ inline unsigned pasid_bits(const Device& device) {
       function->config_read(at + pasid::kCapabilities.offset, pasid::kCapabilities.bytes)));
 }
 
+inline bool has_ats(const Device& device) {
+  return device.function() != nullptr &&
+         device.function()->find_extended_capability(hw::pci::extended::kAddressTranslationServices) != 0;
+}
+inline bool has_page_requests(const Device& device) {
+  return device.function() != nullptr &&
+         device.function()->find_extended_capability(hw::pci::extended::kPageRequest) != 0;
+}
 // Each answers whether the device has such a thing.
 inline bool enable_pasids(const Device& device) {
   namespace pasid = hw::pci::pasid;

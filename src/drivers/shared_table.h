@@ -105,7 +105,9 @@ class SharedTableDriver : public Driver {
   AttachResult<> prepare(std::span<Switch> switches) final {
     for (Switch& change : switches) change.words = {};
     for (Switch& change : switches) {
-      if (auto prepared = prepare_one(change, switches); !prepared) {
+      auto prepared = prepare_one(change, switches);
+      if (prepared && change.to != nullptr) prepared = entered(change);
+      if (!prepared) {
         abandon(switches);
         return prepared;
       }
@@ -141,6 +143,7 @@ class SharedTableDriver : public Driver {
         // The id is the new domain's now: what is cached under it from the old one goes.
         flush(unit, *paging(change.from), *id);
       }
+      if (change.from != nullptr) left(change, *change.from);
       change.words = {};
     }
   }
@@ -154,6 +157,7 @@ class SharedTableDriver : public Driver {
         // Devices that were on it for a moment may have left translations under the id, which stays the old domain's.
         if (const auto id = paging(change.to)->drop(unit, member_of(change))) flush(unit, *paging(change.to), *id);
       }
+      if (change.to != nullptr) left(change, *change.to);
       change.words = {};
     }
   }
@@ -171,6 +175,11 @@ class SharedTableDriver : public Driver {
   // requests that carry it. nullptr: blocked, and for no PASID all of the device's DMA. Returns when no DMA uses the
   // old translation any more. Needs no memory.
   virtual Result<> program(const Switch& change, const Domain* to, UnitId id) = 0;
+
+  // `change.to` is prepared: what else it must know of the device. no_memory.
+  virtual AttachResult<> entered(const Switch& /*change*/) { return {}; }
+  // The device is no longer on `domain`, which need not have been told that it was.
+  virtual void left(const Switch& /*change*/, Domain& /*domain*/) {}
 
   Unit& unit_of(const Device& device) const { return *units_[device.unit_index()]; }
   std::vector<std::unique_ptr<Unit>> units_;

@@ -135,6 +135,14 @@ inline constexpr Register kEventqCons{0x100ac, 4, rw, 0, Layout{"SMMU_EVENTQ_CON
     {"RD", 19, 0, ""}, {"OVACKFLG", 31, 31, "software copies OVFLG here"},
 }}};
 
+inline constexpr Register kPriqBase{0x0c0, 8, rw, 0, kQueueBaseBits};
+inline constexpr Register kPriqProd{0x100c8, 4, rw, 0, Layout{"SMMU_PRIQ_PROD", "IHI0070 6.3.33", {
+    {"WR", 19, 0, ""}, {"OVFLG", 31, 31, "toggled when a page request was lost"},
+}}};
+inline constexpr Register kPriqCons{0x100cc, 4, rw, 0, Layout{"SMMU_PRIQ_CONS", "IHI0070 6.3.34", {
+    {"RD", 19, 0, ""}, {"OVACKFLG", 31, 31, "software copies OVFLG here"},
+}}};
+
 enum class CommandError : std::uint8_t { none = 0, illegal = 1, abort = 2, atc_inv_sync = 3 };
 
 // ---- stream table (5.1, 5.2) ----
@@ -147,19 +155,19 @@ inline constexpr Layout kL1Std{"L1STD", "IHI0070 5.1", {
 inline constexpr Layout kSte0{"STE[63:0]", "IHI0070 5.2", {
     {"V",            0,  0,  "valid"},
     {"Config",       3,  1,  "0 abort, 4 bypass, 5 stage 1, 6 stage 2, 7 both (SteConfig)"},
-    {"S1Fmt",        5,  4,  "0: S1ContextPtr is a linear table of context descriptors"},
-    {"S1ContextPtr", 51, 6,  ""},
+    {"S1Fmt",        5,  4,  "table of context descriptors: 0 linear, 1 two-level with 4 KiB leaves, 2 with 64 KiB (S1Format)"},
+    {"S1ContextPtr", 51, 6,  "that table; an IPA if stage 2 translates, too"},
     {"S1CDMax",      63, 59, "log2 of the number of context descriptors"},
 }};
 inline constexpr Layout kSte1{"STE[127:64]", "IHI0070 5.2", {
-    {"S1DSS",    1,  0,  "without a substream: 0 abort, 1 bypass, 2 substream 0"},
+    {"S1DSS",    1,  0,  "without a substream: 0 abort, 1 bypass, 2 substream 0 (S1Default). Ignored if S1CDMax is 0"},
     {"S1CIR",    3,  2,  ""},
     {"S1COR",    5,  4,  ""},
     {"S1CSH",    7,  6,  ""},
     {"MEV",      19, 19, "merge events"},
-    {"S2FWB",    25, 25, ""},
+    {"S2FWB",    25, 25, "stage 2 leaves may force write-back"},
     {"S1STALLD", 27, 27, "stalling is disabled"},
-    {"EATS",     29, 28, ""},
+    {"EATS",     29, 28, "ATS: 0 refused, 1 translation requests are answered"},
     {"STRW",     31, 30, "0 NS-EL1, 2 EL2"},
     {"SHCFG",    45, 44, "1: use incoming shareability"},
 }};
@@ -185,10 +193,16 @@ inline constexpr Layout kSte3{"STE[255:192]", "IHI0070 5.2", {
     {"S2TTB", 51, 4, ""},
 }};
 enum class SteConfig : std::uint8_t { abort = 0, bypass = 4, stage1 = 5, stage2 = 6, nested = 7 };
+enum class S1Format : std::uint8_t { linear = 0, leaves_4k = 1, leaves_64k = 2 };
+enum class S1Default : std::uint8_t { abort = 0, bypass = 1, substream0 = 2 };
 
-// ---- context descriptor (5.4) ----
+// ---- context descriptor (5.3, 5.4) ----
 
 inline constexpr unsigned kCdWords = 8, kCdBytes = 64;
+inline constexpr unsigned kMostSubstreamBits = 20;
+inline constexpr Layout kL1Cd{"L1CD", "IHI0070 5.3", {
+    {"V", 0, 0, "valid"}, {"L2Ptr", 51, 12, "the descriptors of this part of the substreams"},
+}};
 inline constexpr Layout kCd0{"CD[63:0]", "IHI0070 5.4", {
     {"T0SZ", 5,  0,  "64 - bits of the input address"},
     {"TG0",  7,  6,  "granule: 0 4K, 1 64K, 2 16K"},
@@ -244,6 +258,7 @@ enum class Opcode : std::uint8_t {
   atc_inv = 0x40,
   pri_resp = 0x41,
   resume = 0x44,
+  stall_term = 0x45,
   sync = 0x46,
 };
 inline constexpr Layout kCommandCfgi0{"CMD_CFGI[63:0]", "IHI0070 4.3", {
@@ -259,6 +274,28 @@ inline constexpr Layout kCommandTlbi0{"CMD_TLBI[63:0]", "IHI0070 4.4", {
 inline constexpr Layout kCommandTlbi1{"CMD_TLBI[127:64]", "IHI0070 4.4", {
     {"Leaf", 0, 0, "only last-level entries"}, {"TTL", 9, 8, "level hint"},
     {"TG", 11, 10, "0: one address; 1 4K, 2 16K, 3 64K: a range"}, {"Address", 63, 12, ""},
+}};
+inline constexpr Layout kCommandAtcInv0{"CMD_ATC_INV[63:0]", "IHI0070 4.5.1", {
+    {"Opcode", 7, 0, ""}, {"Global", 9, 9, "translations of every PASID"}, {"SSec", 10, 10, ""},
+    {"SSV", 11, 11, "SubstreamID is valid"}, {"SubstreamID", 31, 12, ""}, {"StreamID", 63, 32, ""},
+}};
+inline constexpr Layout kCommandAtcInv1{"CMD_ATC_INV[127:64]", "IHI0070 4.5.1", {
+    {"Size", 5, 0, "2^Size pages of 4 KiB; 52: everything"}, {"Address", 63, 12, "aligned to that"},
+}};
+inline constexpr Layout kCommandPriResp0{"CMD_PRI_RESP[63:0]", "IHI0070 4.5.2", {
+    {"Opcode", 7, 0, ""}, {"SSec", 10, 10, ""}, {"SSV", 11, 11, "SubstreamID is valid"}, {"SubstreamID", 31, 12, ""},
+    {"StreamID", 63, 32, ""},
+}};
+inline constexpr Layout kCommandPriResp1{"CMD_PRI_RESP[127:64]", "IHI0070 4.5.2", {
+    {"PRGIndex", 8, 0, ""}, {"Resp", 13, 12, "0 failure, 1 invalid request, 2 success (PriResponse)"},
+}};
+enum class PriResponse : std::uint8_t { failure = 0, invalid = 1, success = 2 };
+inline constexpr Layout kCommandResume0{"CMD_RESUME[63:0]", "IHI0070 4.6.1", {
+    {"Opcode", 7, 0, ""}, {"SSec", 10, 10, ""}, {"Ac", 12, 12, "try again; else terminate"},
+    {"Ab", 13, 13, "terminate with an abort"}, {"StreamID", 63, 32, ""},
+}};
+inline constexpr Layout kCommandResume1{"CMD_RESUME[127:64]", "IHI0070 4.6.1", {
+    {"STAG", 15, 0, "of the event"},
 }};
 inline constexpr Layout kCommandSync0{"CMD_SYNC[63:0]", "IHI0070 4.7", {
     {"Opcode", 7, 0, ""}, {"CS", 13, 12, "0 none, 1 interrupt (MSI if MSIADDR is not 0), 2 event"},
@@ -276,6 +313,7 @@ enum class Event : std::uint8_t {
   c_bad_streamid = 0x02,
   f_ste_fetch = 0x03,
   c_bad_ste = 0x04,
+  f_bad_ats_treq = 0x05,
   f_stream_disabled = 0x06,
   f_transl_forbidden = 0x07,
   c_bad_substreamid = 0x08,
@@ -293,6 +331,7 @@ constexpr const char* name_of(Event event) {
     case Event::c_bad_streamid: return "C_BAD_STREAMID";
     case Event::f_ste_fetch: return "F_STE_FETCH";
     case Event::c_bad_ste: return "C_BAD_STE";
+    case Event::f_bad_ats_treq: return "F_BAD_ATS_TREQ";
     case Event::f_stream_disabled: return "F_STREAM_DISABLED";
     case Event::f_transl_forbidden: return "F_TRANSL_FORBIDDEN";
     case Event::c_bad_substreamid: return "C_BAD_SUBSTREAMID";
@@ -310,7 +349,7 @@ inline constexpr Layout kEvent0{"EVT[63:0]", "IHI0070 7.3", {
     {"Event", 7, 0, ""}, {"SSV", 11, 11, "SubstreamID is valid"}, {"SubstreamID", 31, 12, ""}, {"StreamID", 63, 32, ""},
 }};
 inline constexpr Layout kEvent1{"EVT[127:64]", "IHI0070 7.3", {
-    {"STAG", 15, 0, ""}, {"Stall", 31, 31, ""}, {"PnU", 33, 33, ""}, {"InD", 34, 34, ""},
+    {"STAG", 15, 0, "names a stalled transaction"}, {"Stall", 31, 31, "it waits for CMD_RESUME"}, {"PnU", 33, 33, ""}, {"InD", 34, 34, ""},
     {"RnW", 35, 35, "the access was a read"}, {"S2", 39, 39, "a stage 2 fault"},
     {"CLASS", 41, 40, "0 CD fetch, 1 table walk, 2 input address"},
 }};
@@ -321,9 +360,21 @@ inline constexpr Layout kEvent3{"EVT[255:192]", "IHI0070 7.3", {
     {"IPA", 51, 12, "input of stage 2, where S2 is set"},
 }};
 
+// ---- page requests (chapter 8): two words each ----
+
+inline constexpr unsigned kPriWords = 2, kPriBytes = 16;
+inline constexpr Layout kPri0{"PRI[63:0]", "IHI0070 8.1", {
+    {"StreamID", 31, 0, ""}, {"SubstreamID", 51, 32, ""}, {"Priv", 58, 58, "privileged"}, {"X", 59, 59, "for execution"},
+    {"R", 60, 60, "to read"}, {"W", 61, 61, "to write"}, {"Last", 62, 62, "of its group: an answer is expected"},
+    {"SSV", 63, 63, "SubstreamID is valid"},
+}};
+inline constexpr Layout kPri1{"PRI[127:64]", "IHI0070 8.1", {
+    {"PRGIndex", 8, 0, "page request group index"}, {"Address", 63, 12, ""},
+}};
+
 // clang-format on
 
 // Interrupt lines of the model.
-inline constexpr unsigned kEventqLine = 0, kGerrorLine = 1, kSyncLine = 2;
+inline constexpr unsigned kEventqLine = 0, kGerrorLine = 1, kSyncLine = 2, kPriqLine = 3;
 
 }  // namespace softiommu::hw::smmuv3

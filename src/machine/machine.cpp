@@ -153,7 +153,7 @@ Result<> Machine::Impl::create_platform_devices() {
     if (!behind && !name.empty()) return fail(EINVAL, "a device names an IOMMU that the machine does not have");
     if (wanted.streams.empty()) return fail(EINVAL, "a platform device needs a stream id for its port");
     platform_devices.push_back(std::make_unique<PlatformDevice>(
-        PlatformDevice::Context{wanted.name, *memory, behind, wanted.streams, *executor}));
+        PlatformDevice::Context{wanted.name, *memory, behind, wanted.streams, *executor, wanted.stalls}));
     executor->add(*platform_devices.back());
   }
   return {};

@@ -127,6 +127,7 @@ PciFunction::PciFunction(const Context& context, const FunctionIdentity& identit
       bdf_(context.bdf),
       identity_(identity),
       dma_(context.memory, context.unit, context.stream),
+      can_stall_(context.services.stalls),
       config_(std::make_unique<Config>(identity.pcie ? pci::kExtendedConfigBytes : pci::kConfigBytes)) {
   for (unsigned bar = 0; bar < kBars; ++bar) windows_[bar] = std::make_unique<Window>(*this, bar);
   define_bars(bars);

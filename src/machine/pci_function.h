@@ -66,6 +66,7 @@ struct TranslationServices {
   bool ats = false;         // a TLB of its own
   bool pri = false;         // it requests pages that are not present; with ATS, in models that can wait for one
   unsigned pasid_bits = 0;  // width of its PASIDs; 0: none
+  bool stalls = false;      // no such service: its faults may wait in the IOMMU, as firmware says
 };
 
 class PciFunction : public Steppable {
@@ -88,6 +89,7 @@ class PciFunction : public Steppable {
   virtual std::string_view model() const = 0;  // the name in the machine file: "edu", "ioat"
   const Bdf& bdf() const { return bdf_; }
   DmaPort& dma() { return dma_; }
+  bool can_stall() const { return can_stall_; }
   const FunctionIdentity& identity() const { return identity_; }
   const std::array<BarSpec, kBars>& bars() const { return bars_; }
   unsigned msi_vectors() const { return msi_vectors_; }    // 0: no MSI capability
@@ -186,6 +188,7 @@ class PciFunction : public Steppable {
   std::uint32_t msix_table_offset_ = 0, msix_pba_offset_ = 0;
   bool has_intx_ = false;
   DmaPort dma_;
+  const bool can_stall_;
   std::unique_ptr<DeviceTlb> device_tlb_;  // nullptr: none
   std::unique_ptr<Config> config_;
   std::array<std::unique_ptr<Window>, kBars> windows_;

@@ -8,7 +8,7 @@ namespace softiommu {
 using namespace hw::platform_dma;
 
 PlatformDevice::PlatformDevice(const Context& context)
-    : name_(context.name), streams_(context.streams), executor_(context.executor) {
+    : name_(context.name), streams_(context.streams), can_stall_(context.stalls), executor_(context.executor) {
   for (const StreamId stream : streams_)
     ports_.push_back(std::make_unique<DmaPort>(context.memory, context.unit, stream));
 }

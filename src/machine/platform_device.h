@@ -25,11 +25,13 @@ class PlatformDevice final : public Steppable, public MmioRegion {
     IommuUnit* unit;                // nullptr: no IOMMU in front
     std::vector<StreamId> streams;  // at least one
     Executor& executor;
+    bool stalls = false;  // its faults may wait in the IOMMU
   };
   explicit PlatformDevice(const Context& context);
 
   const std::string& name() const { return name_; }
   std::span<const StreamId> streams() const { return streams_; }
+  bool can_stall() const { return can_stall_; }
   DmaPort& dma(unsigned port = 0) const { return *ports_[port]; }
   // Called on the executor's thread while a copy that was to tell has ended.
   void on_interrupt(std::function<void()> handler) { interrupt_ = std::move(handler); }
@@ -48,6 +50,7 @@ class PlatformDevice final : public Steppable, public MmioRegion {
 
   std::string name_;
   std::vector<StreamId> streams_;
+  const bool can_stall_;
   std::vector<std::unique_ptr<DmaPort>> ports_;
   Executor& executor_;
   std::function<void()> interrupt_;

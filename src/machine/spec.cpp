@@ -247,7 +247,8 @@ Parsed<> Parser::device(const toml::table& table) {
   const Options own = TRY(read(table, spec_keys::kDevice));
   const TranslationServices services{.ats = own.flag("ats"),
                                      .pri = own.flag("pri"),
-                                     .pasid_bits = static_cast<unsigned>(own["pasid_bits"])};
+                                     .pasid_bits = static_cast<unsigned>(own["pasid_bits"]),
+                                     .stalls = own.flag("stalls")};
   if (services.pri && (!services.ats || own.text("model") != "edu"))
     return error(table.get("pri")->source(), "`pri` needs `ats = true` and a model that waits for pages: `edu`");
   spec_.functions.push_back({.bdf = TRY(address(table, own)),
@@ -264,7 +265,7 @@ Parsed<> Parser::device(const toml::table& table) {
 Parsed<> Parser::platform_device(const toml::table& table) {
   TRY(no_other_keys(table, "[[platform_device]]", spec_keys::kPlatformDevice, {}));
   const Options own = TRY(read(table, spec_keys::kPlatformDevice));
-  PlatformSpec device{.name = own.text("name"), .unit = own.text("iommu"), .streams = {}};
+  PlatformSpec device{.name = own.text("name"), .unit = own.text("iommu"), .streams = {}, .stalls = own.flag("stalls")};
   for (std::uint64_t ids = own["streams"]; ids != 0; ids &= ids - 1)
     device.streams.push_back(static_cast<StreamId>(std::countr_zero(ids)));
   spec_.platform_devices.push_back(std::move(device));

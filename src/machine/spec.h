@@ -49,6 +49,7 @@ struct PlatformSpec {
   std::string name;               // "ff900000.vop"
   std::string unit;               // the IOMMU in front; "none": no IOMMU; "": the machine's first
   std::vector<StreamId> streams;  // one for each port
+  bool stalls = false;            // its faults may wait for an answer
 };
 
 struct MachineSpec {

@@ -62,6 +62,8 @@ inline constexpr Option kPlatformDevice[] = {
     {"streams", Kind::list, 1, 0, 63, "",
      "ids of its requests, one for each port in this order. Devices with an id in common behind one IOMMU are one "
      "group"},
+    {"stalls", Kind::flag, 0, 0, 1, "",
+     "its faults may wait until software has answered, where its IOMMU can stall (firmware says `dma-can-stall`)"},
 };
 
 inline constexpr Option kDevice[] = {
@@ -77,6 +79,8 @@ inline constexpr Option kDevice[] = {
     {"pri", Kind::flag, 0, 0, 1, "",
      "it asks for pages that are not present and waits for them (PCIe PRI); needs `ats`, and model `edu`"},
     {"pasid_bits", Kind::integer, 0, 0, 20, "", "width of the PASIDs that it can send; 0: none"},
+    {"stalls", Kind::flag, 0, 0, 1, "",
+     "its faults may wait until software has answered, where its IOMMU can stall (firmware says `dma-can-stall`)"},
     {"dma_aliases", Kind::texts, kNone, 0, 0, "",
      "it may also send under these addresses, as `[\"05.1\", \"05.2\"]`: device.function on its own bus"},
 };

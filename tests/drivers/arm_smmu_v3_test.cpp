@@ -275,8 +275,8 @@ TEST_P(ArmSmmuV3Unit, ARefusedCommandIsNoDeviceAndTheQueueGoesOn) {
     ASSERT_TRUE(unit.start());
     ASSERT_TRUE(unit.make_stream(0x10));
     registers.arm();
-    EXPECT_EQ(unit.invalidate_id(1).error().code, ENODEV);
-    EXPECT_TRUE(unit.invalidate_id(1));
+    EXPECT_EQ(unit.invalidate_id({1, 1}).error().code, ENODEV);
+    EXPECT_TRUE(unit.invalidate_id({1, 1}));
     EXPECT_EQ(unit.make_stream(0x1'0000).error().code, ENODEV) << "beyond the stream ids";
   }
   EXPECT_EQ(memory->tables().allocated_pages(), pages) << "every structure is given back";

@@ -39,6 +39,9 @@ TEST(Smmuv3Registers, StandWhereTheSpecificationPutsThem) {
   EXPECT_EQ(kEventqBase.offset, 0xa0u);
   EXPECT_EQ(kEventqProd.offset, 0x100a8u) << "page 1";
   EXPECT_EQ(kEventqCons.offset, 0x100acu);
+  EXPECT_EQ(kPriqBase.offset, 0xc0u);
+  EXPECT_EQ(kPriqProd.offset, 0x100c8u);
+  EXPECT_EQ(kPriqCons.offset, 0x100ccu);
 }
 
 TEST(Smmuv3Identification, OfAVirtualMachineIsReadRight) {
@@ -71,6 +74,10 @@ TEST(Smmuv3Identification, OtherFeaturesStandWhereTheSpecificationPutsThem) {
   EXPECT_EQ(kIdr3["RIL"].put(1), 0x400u);
   EXPECT_EQ(kIdr3["BBML"].put(2), 0x1000u);
   EXPECT_EQ(kIdr3["FWB"].put(1), 0x100u);
+  EXPECT_EQ(kIdr1["SSIDSIZE"].put(20), 0x500u);
+  EXPECT_EQ(kIdr1["PRIQS"].put(7), 0x3800u);
+  EXPECT_EQ(kIdr5["VAX"].put(1) | kIdr5["OAS"].put(6), 0x406u);
+  EXPECT_EQ(kIdr5["STALL_MAX"].put(16), 0x10'0000u);
   EXPECT_EQ(kIdr1["TABLES_PRESET"].put(1) | kIdr1["QUEUES_PRESET"].put(1), 0x6000'0000u);
 }
 
@@ -111,6 +118,20 @@ TEST(Smmuv3StreamTable, EntriesMatchWordsWrittenByHand) {
   EXPECT_EQ(kSte3["S2TTB"].in_place(0xffff'ffff'ffff'ffff), 0x000f'ffff'ffff'fff0u);
 }
 
+// Tables of context descriptors: linear for 16 substreams; two-level with 64 KiB leaves for 2^20.
+TEST(Smmuv3StreamTable, EntriesOfSubstreamsMatchWordsWrittenByHand) {
+  const auto format = [](S1Format which) { return kSte0["S1Fmt"].put(std::to_underlying(which)); };
+  const auto without = [](S1Default what) { return kSte1["S1DSS"].put(std::to_underlying(what)); };
+  EXPECT_EQ(format(S1Format::linear) | kSte0["S1CDMax"].put(4), 0x2000'0000'0000'0000u);
+  EXPECT_EQ(format(S1Format::leaves_4k), 0x10u);
+  EXPECT_EQ(format(S1Format::leaves_64k) | kSte0["S1CDMax"].put(20), 0xa000'0000'0000'0020u);
+  EXPECT_EQ(without(S1Default::abort), 0u);
+  EXPECT_EQ(without(S1Default::bypass), 1u);
+  EXPECT_EQ(without(S1Default::substream0), 2u);
+  EXPECT_EQ(kSte1["EATS"].put(1), 0x1000'0000u);
+  EXPECT_EQ(kL1Cd["V"].put(1) | kL1Cd["L2Ptr"].in_place(0x1234'5fff), 0x1234'5001u);
+}
+
 TEST(Smmuv3ContextDescriptor, MatchesWordsWrittenByHand) {
   // ASID 0x1234, 48 bits in and out, 4 KiB, write-back inner shareable, no TTB1, faults recorded and aborted.
   EXPECT_EQ(kCd0["ASID"].put(0x1234) | kCd0["T0SZ"].put(16) | kCd0["IR0"].put(1) | kCd0["OR0"].put(1) |
@@ -142,6 +163,33 @@ TEST(Smmuv3Commands, MatchWordsWrittenByHand) {
   EXPECT_EQ(kCommandSync1["MSIADDR"].in_place(0x1234'5677), 0x1234'5674u);
 }
 
+TEST(Smmuv3Commands, OfDevicesAndFaultsMatchWordsWrittenByHand) {
+  EXPECT_EQ(kCommandAtcInv0["Opcode"].put(0x40) | kCommandAtcInv0["SSV"].put(1) |
+                kCommandAtcInv0["SubstreamID"].put(3) | kCommandAtcInv0["StreamID"].put(0x10),
+            0x10'0000'3840u);
+  EXPECT_EQ(kCommandAtcInv0["Global"].put(1), 0x200u);
+  EXPECT_EQ(kCommandAtcInv1["Size"].put(2) | kCommandAtcInv1["Address"].in_place(0x4000'4fff), 0x4000'4002u);
+  EXPECT_EQ(kCommandPriResp0["Opcode"].put(0x41) | kCommandPriResp0["SSV"].put(1), 0x841u);
+  EXPECT_EQ(kCommandPriResp1["PRGIndex"].put(0x1ff) | kCommandPriResp1["Resp"].put(2), 0x21ffu);
+  EXPECT_EQ(std::to_underlying(PriResponse::failure), 0);
+  EXPECT_EQ(std::to_underlying(PriResponse::invalid), 1);
+  EXPECT_EQ(kCommandResume0["Opcode"].put(0x44) | kCommandResume0["Ac"].put(1) | kCommandResume0["StreamID"].put(0x10),
+            0x10'0000'1044u);
+  EXPECT_EQ(kCommandResume0["Ab"].put(1), 0x2000u);
+  EXPECT_EQ(kCommandResume1["STAG"].put(0xabcd), 0xabcdu);
+}
+
+TEST(Smmuv3PageRequests, DecodeARequestWrittenByHand) {
+  // A write to 0x40000000 by stream 0x10 with PASID 5, the last of group 7.
+  constexpr std::uint64_t words[kPriWords] = {0xe000'0005'0000'0010, 0x4000'0007};
+  EXPECT_EQ(kPri0["StreamID"].get(words[0]), 0x10u);
+  EXPECT_EQ(kPri0["SubstreamID"].get(words[0]), 5u);
+  EXPECT_TRUE(kPri0["SSV"].is_set(words[0]) && kPri0["Last"].is_set(words[0]) && kPri0["W"].is_set(words[0]));
+  EXPECT_FALSE(kPri0["R"].is_set(words[0]) || kPri0["X"].is_set(words[0]) || kPri0["Priv"].is_set(words[0]));
+  EXPECT_EQ(kPri1["PRGIndex"].get(words[1]), 7u);
+  EXPECT_EQ(kPri1["Address"].in_place(words[1]), 0x4000'0000u);
+}
+
 TEST(Smmuv3Commands, HaveTheSpecificationsNumbers) {
   EXPECT_EQ(std::to_underlying(Opcode::cfgi_ste), 0x03);
   EXPECT_EQ(std::to_underlying(Opcode::cfgi_ste_range), 0x04);
@@ -154,6 +202,10 @@ TEST(Smmuv3Commands, HaveTheSpecificationsNumbers) {
   EXPECT_EQ(std::to_underlying(Opcode::tlbi_s12_vmall), 0x28);
   EXPECT_EQ(std::to_underlying(Opcode::tlbi_s2_ipa), 0x2a);
   EXPECT_EQ(std::to_underlying(Opcode::tlbi_nsnh_all), 0x30);
+  EXPECT_EQ(std::to_underlying(Opcode::atc_inv), 0x40);
+  EXPECT_EQ(std::to_underlying(Opcode::pri_resp), 0x41);
+  EXPECT_EQ(std::to_underlying(Opcode::resume), 0x44);
+  EXPECT_EQ(std::to_underlying(Opcode::stall_term), 0x45);
   EXPECT_EQ(std::to_underlying(Opcode::sync), 0x46);
 }
 
@@ -166,6 +218,8 @@ TEST(Smmuv3Events, DecodeARecordWrittenByHand) {
   EXPECT_FALSE(kEvent1["S2"].is_set(words[1]));
   EXPECT_EQ(kEvent1["CLASS"].get(words[1]), 2u);
   EXPECT_EQ(kEvent1["S2"].put(1), 0x80'0000'0000u);
+  EXPECT_EQ(kEvent1["Stall"].put(1) | kEvent1["STAG"].put(0xbeef), 0x8000'beefu);
+  EXPECT_STREQ(name_of(Event{0x05}), "F_BAD_ATS_TREQ");
   EXPECT_STREQ(name_of(Event{0x0a}), "C_BAD_CD");
   EXPECT_STREQ(name_of(Event{0x02}), "C_BAD_STREAMID");
   EXPECT_STREQ(name_of(Event{0x7f}), "unknown event");

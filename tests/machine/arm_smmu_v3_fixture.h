@@ -24,13 +24,14 @@ inline constexpr std::uint64_t kIdr0 = 0x00, kIdr1 = 0x04, kIdr3 = 0x0c, kIdr5 =
                                kEventqCons = 0x100ac;
 inline constexpr std::uint32_t kTranslate = 1, kEvents = 4, kCommands = 8;  // CR0
 // commands
-inline constexpr std::uint64_t kCfgiSte = 0x03, kCfgiRange = 0x04, kCfgiCd = 0x05, kNhAll = 0x10, kNhAsid = 0x11,
+inline constexpr std::uint64_t kCfgiSte = 0x03, kCfgiRange = 0x04, kCfgiCd = 0x05, kCfgiCdAll = 0x06, kResume = 0x44,
+                               kStallTerm = 0x45, kNhAll = 0x10, kNhAsid = 0x11,
                                kNhVa = 0x12, kNhVaa = 0x13, kEl2All = 0x20, kVmall = 0x28, kS2Ipa = 0x2a,
                                kNsnhAll = 0x30, kSync = 0x46;
 // events
 inline constexpr unsigned kBadStream = 0x02, kSteFetch = 0x03, kBadSte = 0x04, kBadSubstream = 0x08, kCdFetch = 0x09,
                           kBadCd = 0x0a, kWalkAbort = 0x0b, kTranslation = 0x10, kAddressSize = 0x11, kAccess = 0x12,
-                          kPermission = 0x13;
+                          kPermission = 0x13, kStreamDisabled = 0x06;
 // stage 1 leaves: page, AP[1] (unprivileged), AF; AP[2] forbids writing
 inline constexpr std::uint64_t kPage = 3, kBlock = 1, kTable = 3, kUser = 0x40, kReadOnly = 0x80, kAf = 0x400,
                                kDbm = std::uint64_t{1} << 51;
@@ -166,6 +167,13 @@ class ArmSmmuV3Test : public ::testing::Test {
   std::optional<std::uint64_t> where(std::uint64_t iova, Access access = Access::read,
                                      std::uint32_t stream = smmu::kDevice) {
     const auto page = dma(iova, access, stream);
+    if (!page) return std::nullopt;
+    return page->page.value + (iova & ((std::uint64_t{1} << page->page_lg2) - 1));
+  }
+  // With a substream.
+  std::optional<std::uint64_t> where_in(Pasid substream, std::uint64_t iova, Access access = Access::read) {
+    const auto page =
+        unit_->translate({.stream = smmu::kDevice, .pasid = substream, .iova = Iova{iova}, .access = access});
     if (!page) return std::nullopt;
     return page->page.value + (iova & ((std::uint64_t{1} << page->page_lg2) - 1));
   }

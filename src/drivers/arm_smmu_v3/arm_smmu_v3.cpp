@@ -7,7 +7,10 @@
 #include <vector>
 
 #include "base/fault.h"
+#include "base/log.h"
 #include "drivers/arm_smmu_v3/domain.h"
+#include "drivers/arm_smmu_v3/master.h"
+#include "drivers/arm_smmu_v3/nested.h"
 #include "drivers/arm_smmu_v3/unit.h"
 #include "drivers/registry.h"
 
@@ -16,11 +19,6 @@ namespace arm_smmu_v3 {
 
 // Where Linux maps the doorbell of interrupt messages by default (MSI_IOVA_BASE); devices reach it through translation.
 constexpr IovaRange kMessageWindow = IovaRange::of(Iova{0x800'0000}, kMiB);
-
-// Made at probe, so that no attach needs memory. Stage-2 units have no descriptors.
-struct Streams final : DeviceData {
-  std::unique_ptr<ContextDescriptors> descriptors;
-};
 
 class ArmSmmuV3Driver final : public SharedTableDriver<Unit, PagingDomain> {
  public:
@@ -32,21 +30,34 @@ class ArmSmmuV3Driver final : public SharedTableDriver<Unit, PagingDomain> {
   void interrupt(unsigned unit, unsigned /*line*/) override { units_[unit]->serve_interrupt(); }
   Result<std::unique_ptr<DeviceData>> probe(Device& device) override;
   std::vector<ReservedRegion> reserved_regions(const Device& device) const override;
-  // Linux promises to override a device's "no snoop" only with S2FWB or a CANWBS device (enforce_cache_coherency in
-  // 7.2's arm-smmu-v3.c); stage 1 cannot, and our stage 2 is without S2FWB. COHACC is about the SMMU's own accesses.
+  // Linux promises to override a device's "no snoop" only for a CANWBS device (enforce_cache_coherency in 7.2's
+  // arm-smmu-v3.c), which firmware tells and no machine here has. COHACC is about the SMMU's own accesses.
   bool can_enforce_cache_coherency(const Device& /*device*/) const override { return false; }
   bool tracks_dirty(const Device& device) const override { return unit_of(device).features().dirty; }
   HardwareInfo hardware_info(const Device& device) const override;
+  unsigned pasid_bits(const Device& device) const override { return master_of(device).pasid_bits(); }
+  bool attaches_pasids() const override { return true; }
+  bool has_user_pasid_table() const override { return true; }
+  void page_response(const Device& device, const PageRequest& request, PageAnswer answer) override;
+  bool offers_viommu(const Device& device, std::uint32_t type) const override {
+    return type == abi::kViommu && unit_of(device).features().nesting;
+  }
+  Result<std::unique_ptr<VirtualIommu>> make_viommu(const Device& device, const VirtualIommuRequest& request) override {
+    return VirtualSmmu::create(*this, unit_of(device), request);
+  }
   Result<std::unique_ptr<Domain>> allocate(std::span<Device* const> devices, const DomainRequest& request) override;
   Domain* static_domain(DomainType type) override;
   // Units whose domains are of different stages never share. The rest is no equivalence: small fits large only.
   std::uint64_t fit(const Device& device) const override { return unit_of(device).features().stage; }
 
  private:
+  static Master& master_of(const Device& device) { return *static_cast<Master*>(device.data()); }
   AttachResult<> admits(const Switch& change) override;
+  AttachResult<> entered(const Switch& change) override;
+  void left(const Switch& change, Domain& domain) override;
   Result<> program(const Switch& change, const Domain* to, UnitId id) override;
-  static Result<> set_streams(Unit& unit, const Device& device, const StreamEntry& entry);
-  static Result<> set_stage1(Unit& unit, const Device& device, const PagingDomain& domain, UnitId id);
+  AttachResult<> admits_pasid(const Switch& change, const PagingDomain& to);
+  static AttachResult<> admits_nested(const Master& master, const NestedDomain& to);
 
   StaticDomain identity_{*this, DomainType::identity}, blocked_{*this, DomainType::blocked};
 };
@@ -60,14 +71,9 @@ Result<> ArmSmmuV3Driver::add_unit(const UnitHardware& hardware) {
 }
 
 Result<std::unique_ptr<DeviceData>> ArmSmmuV3Driver::probe(Device& device) {
-  Unit& unit = unit_of(device);
-  auto streams = std::make_unique<Streams>();
-  for (const StreamId stream : device.stream_ids()) TRY(unit.make_stream(stream));
-  if (unit.features().stage == 1) {
-    const PhysAddr page = TRY(unit.tables().allocate());
-    streams->descriptors = std::make_unique<ContextDescriptors>(unit.tables(), page);
-  }
-  return streams;
+  auto master = std::make_unique<Master>(unit_of(device), device);
+  TRY(master->make_structures());
+  return master;
 }
 
 std::vector<ReservedRegion> ArmSmmuV3Driver::reserved_regions(const Device&) const {
@@ -89,65 +95,121 @@ Domain* ArmSmmuV3Driver::static_domain(DomainType type) {
   return type == DomainType::blocked ? &blocked_ : nullptr;
 }
 
-// Made for all devices: the least that their units can do.
+void ArmSmmuV3Driver::page_response(const Device& device, const PageRequest& request, PageAnswer answer) {
+  Master& master = master_of(device);
+  if (const auto done = master.respond(request, answer); !done)
+    log::error("arm-smmu-v3: {}: {}", master.unit().name(), done.error().why);
+}
+
+// ---- Domains ----------------------------------------------------------------------------------------------------
+
+// Made for all devices: the least that their units can do. As in Linux, of the uses only dirty tracking and PASIDs go
+// together.
 Result<std::unique_ptr<Domain>> ArmSmmuV3Driver::allocate(std::span<Device* const> devices,
                                                           const DomainRequest& request) {
-  if (request.nest_parent || request.pasid) return fail(EOPNOTSUPP, "there is no nesting and no PASID support");
+  if (request.nest_parent && (request.pasid || request.dirty_tracking))
+    return fail(EOPNOTSUPP, "below guests there are neither PASIDs nor dirty state");
   if (devices.empty()) return fail(ENODEV, "no device to make a domain for");
   TRY(fault::pass("arm_smmu_v3.domain"));
   Unit& first = unit_of(*devices.front());
-  pt::ArmLpaeConfig config{.stage = first.features().stage, .dirty_tracking = request.dirty_tracking};
+  pt::ArmLpaeConfig config{.stage = request.nest_parent ? 2u : first.features().stage,
+                           .dirty_tracking = request.dirty_tracking,
+                           .force_write_back = request.nest_parent};
   bool coherent = true;
   for (const Device* device : devices) {
     const Unit& unit = unit_of(*device);
-    if (unit.features().stage != config.stage) return fail(ENODEV, "the group's units translate in different stages");
-    if (request.dirty_tracking && !unit.features().dirty)
+    const Features& features = unit.features();
+    if (features.stage != first.features().stage)
+      return fail(ENODEV, "the group's units translate in different stages");
+    if (request.nest_parent && !features.nesting) return fail(EOPNOTSUPP, "the unit is not for guests");
+    if (request.pasid && features.stage != 1) return fail(EOPNOTSUPP, "PASIDs need stage 1");
+    if (request.dirty_tracking && !features.dirty)
       return fail(EOPNOTSUPP, "the unit keeps no dirty state in coherent stage-1 tables");
-    config.input_bits = std::min(config.input_bits, unit.input_bits());
-    config.output_bits = std::min(config.output_bits, unit.features().output_bits);
-    coherent = coherent && unit.features().coherent;
+    config.input_bits = std::min(config.input_bits, unit.input_bits(config.stage));
+    config.output_bits = std::min(config.output_bits, features.output_bits);
+    coherent = coherent && features.coherent;
   }
   auto table = TRY(PagingDomain::Table::create(first.tables(), config));
-  return std::make_unique<PagingDomain>(*this, std::move(table), first.tables(), coherent);
+  return std::make_unique<PagingDomain>(*this, std::move(table), first.tables(),
+                                        PagingDomain::Uses{coherent, request.nest_parent});
 }
 
+// ---- Attach -----------------------------------------------------------------------------------------------------
+
+// First what the domain is, then what the device is doing.
 AttachResult<> ArmSmmuV3Driver::admits(const Switch& change) {
-  const auto* const to = dynamic_cast<const PagingDomain*>(change.to);
-  return to != nullptr ? to->fits(unit_of(*change.device)) : AttachResult<>{};
+  const Master& master = master_of(*change.device);
+  switch (change.to->type()) {
+    case DomainType::blocked:
+      return {};
+    case DomainType::identity:
+      if (change.pasid != 0) return driver_says(AttachFailure::incompatible, {"stage", 0, 1});
+      return {};
+    case DomainType::nested:
+      if (change.pasid != 0) return driver_says(AttachFailure::incompatible, {"nesting", 1, 0});
+      return admits_nested(master, static_cast<const NestedDomain&>(*change.to));
+    case DomainType::paging:
+      break;
+  }
+  const auto& to = static_cast<const PagingDomain&>(*change.to);
+  TRY(to.fits(master.unit()));
+  if (change.pasid != 0) return admits_pasid(change, to);
+  if (to.stage() != 1 && master.has_pasids()) return driver_says(AttachFailure::busy, {"PASIDs in use", 0, 1});
+  return {};
+}
+
+AttachResult<> ArmSmmuV3Driver::admits_pasid(const Switch& change, const PagingDomain& to) {
+  Master& master = master_of(*change.device);
+  if (to.stage() != 1) return driver_says(AttachFailure::incompatible, {"stage", to.stage(), 1});
+  const Domain* const now = master.domain();
+  const bool has_stage2 = now != nullptr && (now->type() == DomainType::nested ||
+                                             (now->type() == DomainType::paging &&
+                                              static_cast<const PagingDomain*>(now)->stage() == 2));
+  if (has_stage2) return driver_says(AttachFailure::busy, {"stage 2 in use", 0, 1});
+  const auto reserved = master.reserve(change.pasid);
+  if (reserved) return {};
+  if (reserved.error().code == ENOMEM) return driver_says(AttachFailure::no_memory, {"context descriptors"});
+  return driver_says(AttachFailure::no_device, {reserved.error().why});
+}
+
+// A guest that translates must be able to name the device in its commands and events. Linux answers ENOENT.
+AttachResult<> ArmSmmuV3Driver::admits_nested(const Master& master, const NestedDomain& to) {
+  if (&to.guest().unit() != &master.unit()) return driver_says(AttachFailure::incompatible, {"unit", 1, 0});
+  if (master.has_pasids()) return driver_says(AttachFailure::busy, {"PASIDs in use", 0, 1});
+  if (to.translates() && !to.guest().virtual_id(master.device()))
+    return driver_says(AttachFailure::incompatible, {"stream of the guest", 1, 0});
+  return {};
+}
+
+namespace {
+
+// Whose mappings a device's own TLB keeps while it is on `domain`.
+PagingDomain* table_of(Domain& domain) {
+  if (domain.type() == DomainType::paging) return static_cast<PagingDomain*>(&domain);
+  if (domain.type() == DomainType::nested) return &static_cast<NestedDomain&>(domain).guest().parent();
+  return nullptr;
+}
+
+}  // namespace
+
+AttachResult<> ArmSmmuV3Driver::entered(const Switch& change) {
+  Master& master = master_of(*change.device);
+  PagingDomain* const table = master.has_own_tlb() ? table_of(*change.to) : nullptr;
+  if (table == nullptr || table->enter(master, change.pasid)) return {};
+  return driver_says(AttachFailure::no_memory, {"attach state"});
+}
+
+void ArmSmmuV3Driver::left(const Switch& change, Domain& domain) {
+  const Master& master = master_of(*change.device);
+  if (PagingDomain* const table = master.has_own_tlb() ? table_of(domain) : nullptr)
+    table->leave(master, change.pasid);
 }
 
 Result<> ArmSmmuV3Driver::program(const Switch& change, const Domain* to, UnitId id) {
-  const Device& device = *change.device;
-  Unit& unit = unit_of(device);
-  if (to == nullptr || to->type() == DomainType::blocked) return set_streams(unit, device, Unit::abort());
-  if (to->type() == DomainType::identity) return set_streams(unit, device, unit.bypass());
-  const auto& domain = static_cast<const PagingDomain&>(*to);
-  if (domain.stage() == 1) {
-    TRY(set_stage1(unit, device, domain, id));
-  } else {
-    TRY(set_streams(unit, device, unit.stage2(domain, id)));
-  }
-  // The id may have been handed on by another domain: what is cached under it is not of this one.
-  return unit.invalidate_id(id);
-}
-
-Result<> ArmSmmuV3Driver::set_streams(Unit& unit, const Device& device, const StreamEntry& entry) {
-  Result<> answer;
-  for (const StreamId stream : device.stream_ids()) {  // all of them, whatever one answers: this blocks, too
-    if (auto set = unit.set_stream(stream, entry); !set && answer) answer = std::move(set);
-  }
-  return answer;
-}
-
-Result<> ArmSmmuV3Driver::set_stage1(Unit& unit, const Device& device, const PagingDomain& domain, UnitId id) {
-  ContextDescriptors& descriptors = *static_cast<Streams*>(device.data())->descriptors;
-  const auto slot = descriptors.hold(ContextDescriptors::describe(domain, unit.features(), id));
-  if (slot.written) {
-    for (const StreamId stream : device.stream_ids()) TRY(unit.forget_descriptor(stream));
-  }
-  TRY(set_streams(unit, device, unit.stage1(slot.address)));
-  descriptors.use(slot);
-  return {};
+  Master& master = master_of(*change.device);
+  if (change.pasid == 0) return to != nullptr ? master.attach(*to, id) : master.block();
+  const bool pages = to != nullptr && to->type() == DomainType::paging;
+  return master.attach_pasid(change.pasid, pages ? static_cast<const PagingDomain*>(to) : nullptr, id);
 }
 
 }  // namespace arm_smmu_v3

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// The command queue and what is asked of it, the event queue, global errors (IHI 0070 3.5, chapters 4 and 7).
+// The command queue and what is asked of it (IHI 0070 3.5, chapter 4).
 #include <algorithm>
 #include <array>
 #include <atomic>
+#include <bit>
 
-#include "base/log.h"
 #include "drivers/arm_smmu_v3/unit.h"
 
 namespace softiommu::arm_smmu_v3 {
@@ -17,8 +17,6 @@ namespace {
 constexpr unsigned kMostPolls = 100'000;
 // The status word answers nearly always; errors are looked for every so many polls.
 constexpr unsigned kPollsBetweenErrorChecks = 64;
-// A storm of events must not fill the log.
-constexpr std::uint64_t kMostEventLines = 100;
 // Without range commands: from here on one command for the whole id is cheaper.
 constexpr std::uint64_t kMostPageCommands = 64;
 // Range commands: TG of 4 KiB, and (NUM + 1) * 2^SCALE pages.
@@ -50,13 +48,17 @@ void Unit::acknowledge(std::uint32_t errors) {
   }
 }
 
-// The queue stands still at a command that the unit refused: an empty CMD_SYNC takes its place (4.1.4, 7.1).
+// The queue stands still at a command that the unit refused: an empty CMD_SYNC takes its place (4.1.4, 7.1). At a
+// CMD_SYNC that a device's missing answer stopped, it goes on as it is.
 bool Unit::refused_a_command() {
   const auto kRefused = static_cast<std::uint32_t>(kGerrorBits["CMDQ_ERR"].mask());
   if (((registers().read32(kGerror.offset) ^ acknowledged_.load()) & kRefused) == 0) return false;
-  std::uint64_t* const words = tables().words(queue_) + slot_of(consumed(), features_.command_lg2) * kCommandWords;
-  words[0] = kCommandSync0["Opcode"].put(std::to_underlying(Opcode::sync));
-  words[1] = 0;
+  const std::uint64_t why = kCmdqCons["ERR"].get(registers().read32(kCmdqCons.offset));
+  if (static_cast<CommandError>(why) != CommandError::atc_inv_sync) {
+    std::uint64_t* const words = tables().words(queue_) + slot_of(consumed(), features_.command_lg2) * kCommandWords;
+    words[0] = kCommandSync0["Opcode"].put(std::to_underlying(Opcode::sync));
+    words[1] = 0;
+  }
   acknowledge(kRefused);
   return true;
 }
@@ -116,27 +118,39 @@ Unit::Command Unit::for_stream(Opcode opcode, StreamId stream) const {
   return {kCommandCfgi0["Opcode"].put(std::to_underlying(opcode)) | kCommandCfgi0["StreamID"].put(stream), 0};
 }
 
-Result<> Unit::forget_descriptor(StreamId stream) { return submit(for_stream(Opcode::cfgi_cd_all, stream)); }
-
-Result<> Unit::invalidate_id(UnitId id) {
-  if (features_.stage == 1)
-    return submit({Command{
-        kCommandTlbi0["Opcode"].put(std::to_underlying(Opcode::tlbi_nh_asid)) | kCommandTlbi0["ASID"].put(id), 0}});
-  return submit({Command{
-      kCommandTlbi0["Opcode"].put(std::to_underlying(Opcode::tlbi_s12_vmall)) | kCommandTlbi0["VMID"].put(id), 0}});
+Result<> Unit::forget_descriptor(StreamId stream, std::optional<Pasid> pasid) {
+  if (!pasid) return submit(for_stream(Opcode::cfgi_cd_all, stream));
+  Command command = for_stream(Opcode::cfgi_cd, stream);
+  command.word0 |= kCommandCfgi0["SubstreamID"].put(*pasid);
+  command.word1 = kCommandCfgi1["Range"].put(1);  // Leaf
+  return submit(command);
 }
 
-Unit::Command Unit::for_pages(UnitId id, Iova first, bool leaf_only) const {
-  const Opcode opcode = features_.stage == 1 ? Opcode::tlbi_nh_va : Opcode::tlbi_s2_ipa;
-  const std::uint64_t tag = features_.stage == 1 ? kCommandTlbi0["ASID"].put(id) : kCommandTlbi0["VMID"].put(id);
-  return {kCommandTlbi0["Opcode"].put(std::to_underlying(opcode)) | tag,
+namespace {
+
+std::uint64_t tagged(Opcode opcode, std::uint64_t vmid, std::uint64_t asid) {
+  return kCommandTlbi0["Opcode"].put(std::to_underlying(opcode)) | kCommandTlbi0["VMID"].put(vmid) |
+         kCommandTlbi0["ASID"].put(asid);
+}
+
+}  // namespace
+
+Result<> Unit::invalidate_id(TlbTag tag) {
+  return submit(Command{
+      tag.stage == 1 ? tagged(Opcode::tlbi_nh_asid, 0, tag.id) : tagged(Opcode::tlbi_s12_vmall, tag.id, 0), 0});
+}
+
+Result<> Unit::invalidate_guest(UnitId vmid) { return submit(Command{tagged(Opcode::tlbi_nh_all, vmid, 0), 0}); }
+
+Unit::Command Unit::for_pages(TlbTag tag, Iova first, bool leaf_only) {
+  return {tag.stage == 1 ? tagged(Opcode::tlbi_nh_va, 0, tag.id) : tagged(Opcode::tlbi_s2_ipa, tag.id, 0),
           kCommandTlbi1["Leaf"].put(leaf_only) | kCommandTlbi1["Address"].in_place(first.value)};
 }
 
 // No level hint (TTL): the range may have held pages of several sizes.
-Result<> Unit::invalidate_pages(UnitId id, IovaRange range, bool leaf_only) {
+Result<> Unit::invalidate_pages(TlbTag tag, IovaRange range, bool leaf_only) {
   const std::uint64_t pages = (range.last.value >> kPageShift) - (range.first.value >> kPageShift) + 1;
-  Command command = for_pages(id, range.first, leaf_only);
+  Command command = for_pages(tag, range.first, leaf_only);
   if (pages == 1) return submit(command);
   if (features_.ranges) {
     // Some pages more than asked, so that one command does it. At least two, so that NUM, SCALE and TTL are not all 0.
@@ -147,52 +161,51 @@ Result<> Unit::invalidate_pages(UnitId id, IovaRange range, bool leaf_only) {
     command.word1 |= kCommandTlbi1["TG"].put(kGranule4K);
     return submit(command);
   }
-  if (pages > kMostPageCommands) return invalidate_id(id);
+  if (pages > kMostPageCommands) return invalidate_id(tag);
   std::array<Command, kMostPageCommands> commands;
   for (std::uint64_t page = 0; page < pages; ++page)
-    commands[page] = for_pages(id, range.first + (page << kPageShift), leaf_only);
+    commands[page] = for_pages(tag, range.first + (page << kPageShift), leaf_only);
   return submit(std::span(commands).first(pages));
 }
 
-// ---- Events and errors ------------------------------------------------------------------------------------------
+// ---- Devices' own TLBs and faults (4.5, 4.6) ---------------------------------------------------------------------
 
-void Unit::serve_interrupt() {
-  report_events();
-  report_errors();
-}
-
-// CMDQ_ERR belongs to the thread that waits for its commands, which may be this one.
-void Unit::report_errors() {
-  const std::uint32_t active = (registers().read32(kGerror.offset) ^ acknowledged_.load()) &
-                               static_cast<std::uint32_t>(kGerrorBits.named() & ~kGerrorBits["CMDQ_ERR"].mask());
-  if (active == 0) return;
-  log::error("arm-smmu-v3 {}: the unit reports a global error ({})", name_, kGerrorBits.describe(active));
-  acknowledge(active);
-}
-
-void Unit::report_events() {
-  const MutexLock lock(events_mutex_);
-  const unsigned lg2 = features_.event_lg2;
-  for (;;) {
-    const std::uint64_t produced = registers().read32(kEventqProd.offset);
-    const std::uint64_t overflow = kEventqProd["OVFLG"].get(produced);
-    const bool lost = overflow != kEventqCons["OVACKFLG"].get(registers().read32(kEventqCons.offset));
-    if (lost && logged_++ < kMostEventLines)
-      log::warning("arm-smmu-v3 {}: the event queue was full, events are lost", name_);
-    if (kEventqProd["WR"].get(produced) == read_ && !lost) return;
-    while (read_ != kEventqProd["WR"].get(produced)) {
-      const std::uint64_t* const words = tables().words(events_) + slot_of(read_, lg2) * kEventWords;
-      const auto event = static_cast<Event>(kEvent0["Event"].get(words[0]));
-      if (logged_++ < kMostEventLines)
-        log::warning("arm-smmu-v3 {}: event {:#04x} received: {} stream {:#x} iova {:#x} {}", name_,
-                     std::to_underlying(event), name_of(event), kEvent0["StreamID"].get(words[0]), words[2],
-                     kEvent1["RnW"].is_set(words[1]) ? "read" : "write");
-      read_ = after(read_, lg2);
-    }
-    // Then look again: an event that came meanwhile found the queue not empty, and raised no interrupt.
-    registers().write32(kEventqCons.offset, static_cast<std::uint32_t>(kEventqCons["RD"].put(read_) |
-                                                                       kEventqCons["OVACKFLG"].put(overflow)));
+// The range is a power of two of pages, aligned to its size: the least one that covers what is asked for.
+Result<> Unit::forget_device_translations(std::span<const StreamId> streams, std::optional<Pasid> pasid,
+                                          IovaRange range) {
+  constexpr unsigned kEverything = 52;
+  const std::uint64_t first = range.first.value >> kPageShift, last = range.last.value >> kPageShift;
+  const auto size = static_cast<unsigned>(std::bit_width(first ^ last));
+  Command command{kCommandAtcInv0["Opcode"].put(std::to_underlying(Opcode::atc_inv)), 0};
+  if (!pasid) command.word0 |= kCommandAtcInv0["SSV"].put(1) | kCommandAtcInv0["Global"].put(1);
+  if (pasid && *pasid != 0) command.word0 |= kCommandAtcInv0["SSV"].put(1) | kCommandAtcInv0["SubstreamID"].put(*pasid);
+  command.word1 = size >= kEverything ? kCommandAtcInv1["Size"].put(kEverything)
+                                      : kCommandAtcInv1["Size"].put(size) |
+                                            kCommandAtcInv1["Address"].in_place(first >> size << (size + kPageShift));
+  for (const StreamId stream : streams) {
+    command.word0 = kCommandAtcInv0["StreamID"].set(command.word0, stream);
+    TRY(submit(command));
   }
+  return {};
+}
+
+Result<> Unit::resume(StreamId stream, std::uint32_t tag, bool retry) {
+  return submit(Command{kCommandResume0["Opcode"].put(std::to_underlying(Opcode::resume)) |
+                            kCommandResume0["Ac"].put(retry) | kCommandResume0["Ab"].put(!retry) |
+                            kCommandResume0["StreamID"].put(stream),
+                        kCommandResume1["STAG"].put(tag & kCommandResume1["STAG"].max())});
+}
+
+Result<> Unit::answer_page_request(StreamId stream, const PageRequest& request, PageAnswer answer) {
+  const PriResponse response = answer == PageAnswer::success   ? PriResponse::success
+                               : answer == PageAnswer::invalid ? PriResponse::invalid
+                                                               : PriResponse::failure;
+  return submit(Command{kCommandPriResp0["Opcode"].put(std::to_underlying(Opcode::pri_resp)) |
+                            kCommandPriResp0["SSV"].put(request.pasid != 0) |
+                            kCommandPriResp0["SubstreamID"].put(request.pasid) |
+                            kCommandPriResp0["StreamID"].put(stream),
+                        kCommandPriResp1["PRGIndex"].put(request.index & kCommandPriResp1["PRGIndex"].max()) |
+                            kCommandPriResp1["Resp"].put(std::to_underlying(response))});
 }
 
 }  // namespace softiommu::arm_smmu_v3

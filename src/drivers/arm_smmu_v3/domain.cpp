@@ -2,16 +2,14 @@
 #include "drivers/arm_smmu_v3/domain.h"
 
 #include <algorithm>
-#include <atomic>
 
 #include "base/log.h"
+#include "drivers/arm_smmu_v3/master.h"
 
 namespace softiommu::arm_smmu_v3 {
 
-using namespace hw::smmuv3;
-
-PagingDomain::PagingDomain(Driver& owner, Table table, TableMemory& memory, bool coherent)
-    : SharedTableDomain(owner), table_(std::move(table)), memory_(memory), coherent_(coherent) {
+PagingDomain::PagingDomain(Driver& owner, Table table, TableMemory& memory, const Uses& made_for)
+    : SharedTableDomain(owner), table_(std::move(table)), memory_(memory), made_for_(made_for) {
   aperture_ = table_.aperture();
   page_sizes_ = table_.page_sizes();
 }
@@ -46,80 +44,49 @@ Result<> PagingDomain::read_dirty(IovaRange range, bool clear, const std::functi
   return {};
 }
 
+// The units first: a device that asks again must not be told what is gone. What guests' stage 1 made of stage 2 is
+// cached by addresses of stage 1: all of it goes.
 void PagingDomain::invalidate(const pt::Gather& gather) {
   const MutexLock lock(mutex_);
   for (const Use& use : uses_) {
-    const auto done = use.unit->invalidate_pages(use.id, gather.range(), !gather.tables_freed());
+    auto done = use.unit->invalidate_pages(tag(use.id), gather.range(), !gather.tables_freed());
+    if (done && made_for_.nest_parent) done = use.unit->invalidate_guest(use.id);
     if (!done) log::error("arm-smmu-v3: {}: {}", use.unit->name(), done.error().why);
   }
+  for (const Keeper& keeper : keepers_)
+    if (const auto done = keeper.master->forget_translations(keeper.pasid, gather.range()); !done)
+      log::error("arm-smmu-v3: {}: {}", keeper.master->unit().name(), done.error().why);
+}
+
+Result<> PagingDomain::enter(Master& master, Pasid pasid) {
+  return without_throwing([&]() -> Result<> {
+    const MutexLock lock(mutex_);
+    keepers_.push_back({&master, pasid});
+    return {};
+  });
+}
+
+void PagingDomain::leave(const Master& master, Pasid pasid) {
+  const MutexLock lock(mutex_);
+  const auto found = std::ranges::find_if(
+      keepers_, [&](const Keeper& keeper) { return keeper.master == &master && keeper.pasid == pasid; });
+  if (found != keepers_.end()) keepers_.erase(found);
 }
 
 // What is smaller than the unit's is fine: a group's domain is made for the least of its units.
 AttachResult<> PagingDomain::fits(const Unit& unit) const {
   using enum AttachFailure;
   const Features& features = unit.features();
-  if (stage() != features.stage) return driver_says(incompatible, {"stage", stage(), features.stage});
-  if (config().input_bits > unit.input_bits())
-    return driver_says(incompatible, {"input size", config().input_bits, unit.input_bits()});
+  if (made_for_.nest_parent && !features.nesting) return driver_says(incompatible, {"nesting", 1, 0});
+  if (!made_for_.nest_parent && stage() != features.stage)
+    return driver_says(incompatible, {"stage", stage(), features.stage});
+  if (config().input_bits > unit.input_bits(stage()))
+    return driver_says(incompatible, {"input size", config().input_bits, unit.input_bits(stage())});
   if (config().output_bits > features.output_bits)
     return driver_says(incompatible, {"output size", config().output_bits, features.output_bits});
-  if (coherent_ && !features.coherent) return driver_says(incompatible, {"coherency", 1, 0});
+  if (made_for_.coherent && !features.coherent) return driver_says(incompatible, {"coherency", 1, 0});
   if (config().dirty_tracking && !features.dirty) return driver_says(incompatible, {"dirty tracking", 1, 0});
   return {};
-}
-
-namespace {
-
-constexpr std::uint64_t kWriteBack = 1, kNonCacheable = 0;  // IR0, OR0: how table walks are cached
-constexpr std::uint64_t kInnerShareable = 3, kNonShareable = 0;
-constexpr std::uint64_t kMairWriteBack = 0xff;  // normal memory, write-back, allocating
-
-constexpr std::uint64_t output_size(unsigned bits) {
-  constexpr unsigned kBits[] = {32, 36, 40, 42, 44, 48};  // IPS, S2PS: as IDR5.OAS
-  return static_cast<std::uint64_t>(std::ranges::find(kBits, bits) - std::begin(kBits));
-}
-
-}  // namespace
-
-ContextDescriptors::Words ContextDescriptors::describe(const PagingDomain& domain, const Features& features,
-                                                       UnitId id) {
-  const pt::ArmLpaeConfig& config = domain.config();
-  const std::uint64_t cacheability = features.coherent ? kWriteBack : kNonCacheable;
-  Words cd;
-  cd.words[0] = kCd0["T0SZ"].put(64 - config.input_bits) | kCd0["IR0"].put(cacheability) |
-                kCd0["OR0"].put(cacheability) | kCd0["SH0"].put(features.coherent ? kInnerShareable : kNonShareable) |
-                kCd0["EPD1"].put(1) | kCd0["V"].put(1) | kCd0["IPS"].put(output_size(config.output_bits)) |
-                kCd0["AA64"].put(1) | kCd0["HA"].put(config.dirty_tracking) | kCd0["HD"].put(config.dirty_tracking) |
-                kCd0["R"].put(1) | kCd0["A"].put(1) | kCd0["ASET"].put(1) | kCd0["ASID"].put(id);
-  cd.words[1] = kCd1["TTB0"].in_place(domain.root().value);
-  cd.words[3] = kCd3["MAIR0"].put(kMairWriteBack << 8 * pt::ArmLpae::kAttrIndexWriteBack);
-  return cd;
-}
-
-ContextDescriptors::Slot ContextDescriptors::hold(const Words& wanted) {
-  for (unsigned slot = 0; slot < kSlots; ++slot)
-    if (std::ranges::equal(wanted.words, std::span(words(slot), kCdWords)))
-      return {slot, memory_.address(words(slot)), false};
-  const unsigned spare = (live_ + 1) % kSlots;
-  for (unsigned word = kCdWords; word-- > 0;)
-    std::atomic_ref(words(spare)[word]).store(wanted.words[word], std::memory_order_release);
-  return {spare, memory_.address(words(spare)), true};
-}
-
-StreamEntry Unit::stage2(const PagingDomain& domain, UnitId id) const {
-  constexpr unsigned kLeastLevels = 2;  // S2SL0 0: the walk starts at level 2, each one more starts a level earlier
-  const pt::ArmLpaeConfig& config = domain.config();
-  const std::uint64_t cacheability = features_.coherent ? kWriteBack : kNonCacheable;
-  StreamEntry entry = bypass();
-  entry.words[0] = kSte0["V"].put(1) | kSte0["Config"].put(std::to_underlying(SteConfig::stage2));
-  entry.words[2] = kSte2["S2VMID"].put(id) | kSte2["S2T0SZ"].put(64 - config.input_bits) |
-                   kSte2["S2SL0"].put(domain.levels() - kLeastLevels) | kSte2["S2IR0"].put(cacheability) |
-                   kSte2["S2OR0"].put(cacheability) |
-                   kSte2["S2SH0"].put(features_.coherent ? kInnerShareable : kNonShareable) |
-                   kSte2["S2PS"].put(output_size(config.output_bits)) | kSte2["S2AA64"].put(1) | kSte2["S2PTW"].put(1) |
-                   kSte2["S2R"].put(1);
-  entry.words[3] = kSte3["S2TTB"].in_place(domain.root().value);
-  return entry;
 }
 
 bool Unit::same_ids(const PagingDomain& a, const PagingDomain& b) { return a.stage() == b.stage(); }

@@ -5,6 +5,7 @@
 
 #include <functional>
 #include <optional>
+#include <vector>
 
 #include "drivers/arm_smmu_v3/unit.h"
 #include "drivers/shared_table.h"
@@ -13,12 +14,18 @@
 
 namespace softiommu::arm_smmu_v3 {
 
+class Master;
+
 class PagingDomain final : public SharedTableDomain<Unit> {
  public:
   using Table = pt::PageTable<pt::ArmLpae>;
+  // What the domain was made for, beside what its table says.
+  struct Uses {
+    bool coherent = false;     // the units snoop the caches for table walks: nothing is cleaned after a change
+    bool nest_parent = false;  // guests' stage 1 goes over it
+  };
 
-  // `coherent`: the units snoop the caches for table walks, so that nothing is cleaned after a change of the table.
-  PagingDomain(Driver& owner, Table table, TableMemory& memory, bool coherent);
+  PagingDomain(Driver& owner, Table table, TableMemory& memory, const Uses& made_for);
 
   Result<> map(Iova iova, PhysAddr pa, std::uint64_t bytes, Prot prot) override;
   std::uint64_t unmap(Iova iova, std::uint64_t bytes) override;
@@ -31,48 +38,26 @@ class PagingDomain final : public SharedTableDomain<Unit> {
 
   const pt::ArmLpaeConfig& config() const { return table_.config(); }
   unsigned stage() const { return config().stage; }
+  bool is_nest_parent() const { return made_for_.nest_parent; }
   PhysAddr root() const { return table_.root(); }
   unsigned levels() const { return table_.top_level() + 1; }
+  TlbTag tag(UnitId id) const { return {stage(), id}; }
+
+  // A device with a TLB of its own keeps translations of this domain, under the PASID (0: without one). ENOMEM.
+  Result<> enter(Master& master, Pasid pasid) EXCLUDES(mutex_);
+  void leave(const Master& master, Pasid pasid) EXCLUDES(mutex_);
 
  private:
+  struct Keeper {
+    Master* master;
+    Pasid pasid;
+  };
   void invalidate(const pt::Gather& gather) EXCLUDES(mutex_);
 
   Table table_;
   TableMemory& memory_;
-  bool coherent_;
-};
-
-// Two context descriptors (IHI 0070 5.4) of a device. An attach writes the one that no stream table entry points to.
-class ContextDescriptors {
- public:
-  static constexpr unsigned kSlots = 2;
-  struct Words {
-    std::uint64_t words[hw::smmuv3::kCdWords]{};
-  };
-
-  ContextDescriptors(TableMemory& memory, PhysAddr page) : memory_(memory), page_(page) {}
-  ~ContextDescriptors() { memory_.free(page_); }
-  ContextDescriptors(const ContextDescriptors&) = delete;
-  ContextDescriptors& operator=(const ContextDescriptors&) = delete;
-
-  static Words describe(const PagingDomain& domain, const Features& features, UnitId id);
-
-  struct Slot {
-    unsigned index;
-    PhysAddr address;
-    bool written;  // what the hardware may remember of it is no longer true
-  };
-  // A slot that says `wanted`: one that does already, else the spare one.
-  Slot hold(const Words& wanted);
-  // Every stream of the device uses `slot` now.
-  void use(const Slot& slot) { live_ = slot.index; }
-
- private:
-  std::uint64_t* words(unsigned slot) const { return memory_.words(page_) + slot * hw::smmuv3::kCdWords; }
-
-  TableMemory& memory_;
-  PhysAddr page_;
-  unsigned live_ = 0;
+  const Uses made_for_;
+  std::vector<Keeper> keepers_ GUARDED_BY(mutex_);
 };
 
 }  // namespace softiommu::arm_smmu_v3

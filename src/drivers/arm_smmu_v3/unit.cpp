@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// Features, start, stream table, ids. Queues and invalidation are in commands.cpp.
+// Features, start, stream table, ids. The command queue is in commands.cpp, the others in events.cpp.
 #include "drivers/arm_smmu_v3/unit.h"
 
 #include <algorithm>
 #include <atomic>
 #include <bit>
+
+#include "drivers/arm_smmu_v3/domain.h"
+#include "drivers/arm_smmu_v3/master.h"
 
 namespace softiommu::arm_smmu_v3 {
 
@@ -23,34 +26,17 @@ constexpr unsigned kL1Bytes = 8;
 // One level: 512 KiB is the largest piece of table memory, and holds the ids of 32 buses.
 constexpr unsigned kLinearBits = 13;
 
-constexpr std::uint64_t kWriteBack = 1, kInnerShareable = 3;  // CR1, S1CIR and the like
-constexpr std::uint64_t kUseIncoming = 1;                     // STE.SHCFG
+constexpr std::uint64_t kWriteBack = 1, kInnerShareable = 3;  // CR1
 constexpr unsigned kStage1InputBits = 48;
 
 void store(std::uint64_t& word, std::uint64_t value) { std::atomic_ref(word).store(value, std::memory_order_release); }
 
 void fill_with_aborts(std::uint64_t* table, std::size_t entries) {
-  const StreamEntry aborting = Unit::abort();
+  const StreamEntry aborting = abort_entry();
   for (std::size_t i = 0; i < entries; ++i) store(table[i * kSteWords], aborting.words[0]);
 }
 
 unsigned pages_for(std::size_t bytes) { return static_cast<unsigned>((bytes + kPageSize - 1) / kPageSize); }
-
-// Which words mean something to the hardware beside word 0 (IHI 0070 5.2).
-bool uses_word(std::uint64_t word0, unsigned word) {
-  switch (static_cast<SteConfig>(kSte0["Config"].get(word0))) {
-    case SteConfig::bypass:
-      return word == 1;
-    case SteConfig::stage1:
-      return word <= 2;  // S2VMID tags stage 1, too
-    case SteConfig::stage2:
-    case SteConfig::nested:
-      return true;
-    case SteConfig::abort:
-      return false;
-  }
-  return true;
-}
 
 }  // namespace
 
@@ -70,17 +56,15 @@ Unit::~Unit() {
   }
   const MutexLock lock(events_mutex_);
   if (events_.value != 0) tables().free(events_);
+  if (page_requests_.value != 0) tables().free(page_requests_);
 }
 
 // ---- Start (IHI 0070 6.3, "initialization" of 3.11) -----------------------------------------------------------
 
 Result<> Unit::start() {
   TRY(read_features());
-  {
-    const MutexLock lock(ids_mutex_);
-    ids_.set();
-    for (std::size_t id = 1; id < std::size_t{1} << features_.id_bits; ++id) ids_.reset(id);  // 0 is nobody's
-  }
+  asids_.make(features_.asid_bits);
+  vmids_.make(features_.vmid_bits);
   TRY(turn_off());
   TRY(make_stream_table());
   TRY(start_queues());
@@ -88,8 +72,9 @@ Result<> Unit::start() {
                       kCommandCfgi1["Range"].put(kCommandCfgi1["Range"].max())}}));
   TRY(submit({Command{kCommandTlbi0["Opcode"].put(std::to_underlying(Opcode::tlbi_nsnh_all)), 0}}));
   TRY(write_and_wait(kIrqCtrl.offset, kIrqCtrlAck.offset,
-                     kIrqCtrlBits["EVENTQ_IRQEN"].put(1) | kIrqCtrlBits["GERROR_IRQEN"].put(1)));
-  return enable(kCr0["SMMUEN"].mask());
+                     kIrqCtrlBits["EVENTQ_IRQEN"].put(1) | kIrqCtrlBits["GERROR_IRQEN"].put(1) |
+                         kIrqCtrlBits["PRIQ_IRQEN"].put(features_.pri)));
+  return enable(kCr0["SMMUEN"].mask() | kCr0["ATSCHK"].put(features_.ats));
 }
 
 std::array<std::uint32_t, Unit::kIdentificationWords> Unit::identification() const {
@@ -113,7 +98,7 @@ Result<> Unit::read_features() {
     return fail(ENODEV, "the unit's tables or queues are at fixed places");
   if (!kIdr0["S1P"].is_set(idr0) && !kIdr0["S2P"].is_set(idr0)) return fail(ENODEV, "the unit does not translate");
 
-  const bool stage1 = kIdr0["S1P"].is_set(idr0);
+  const bool stage1 = kIdr0["S1P"].is_set(idr0), stage2 = kIdr0["S2P"].is_set(idr0);
   const std::size_t oas = std::min<std::size_t>(kIdr5["OAS"].get(idr5), std::size(kOutputBits) - 1);
   const auto at_most_a_page = [](std::uint64_t lg2, unsigned bytes) {
     return std::min(static_cast<unsigned>(lg2), static_cast<unsigned>(std::bit_width(kPageSize / bytes)) - 1);
@@ -121,19 +106,26 @@ Result<> Unit::read_features() {
   features_ = {.stage = stage1 ? 1u : 2u,
                .output_bits = kOutputBits[oas],
                .stream_bits = static_cast<unsigned>(kIdr1["SIDSIZE"].get(idr1)),
-               .id_bits = (stage1 ? kIdr0["ASID16"] : kIdr0["VMID16"]).is_set(idr0) ? 16u : 8u,
+               .asid_bits = kIdr0["ASID16"].is_set(idr0) ? 16u : 8u,
+               .vmid_bits = kIdr0["VMID16"].is_set(idr0) ? 16u : 8u,
+               .substream_bits = stage1 ? static_cast<unsigned>(kIdr1["SSIDSIZE"].get(idr1)) : 0,
                .command_lg2 = at_most_a_page(kIdr1["CMDQS"].get(idr1), kCommandBytes),
                .event_lg2 = at_most_a_page(kIdr1["EVENTQS"].get(idr1), kEventBytes),
+               .page_request_lg2 = at_most_a_page(kIdr1["PRIQS"].get(idr1), kPriBytes),
                .coherent = kIdr0["COHACC"].is_set(idr0),
                .dirty = stage1 && kIdr0["COHACC"].is_set(idr0) && kIdr0["HTTU"].get(idr0) >= kAccessAndDirty,
                .ranges = kIdr3["RIL"].is_set(idr3),
                .messages = kIdr0["MSI"].is_set(idr0),
                .two_level = kIdr0["ST_LEVEL"].get(idr0) == 1 && kIdr1["SIDSIZE"].get(idr1) > kSplit,
-               .stall_choice = kIdr0["STALL_MODEL"].get(idr0) == 0};
+               .two_level_descriptors = kIdr0["CD2L"].is_set(idr0),
+               .nesting = stage1 && stage2 && kIdr3["FWB"].is_set(idr3),
+               .stalls = static_cast<StallModel>(kIdr0["STALL_MODEL"].get(idr0)),
+               .ats = kIdr0["ATS"].is_set(idr0),
+               .pri = kIdr0["ATS"].is_set(idr0) && kIdr0["PRI"].is_set(idr0)};
   return {};
 }
 
-unsigned Unit::input_bits() const { return features_.stage == 1 ? kStage1InputBits : features_.output_bits; }
+unsigned Unit::input_bits(unsigned stage) const { return stage == 1 ? kStage1InputBits : features_.output_bits; }
 
 Result<> Unit::write_and_wait(std::uint32_t offset, std::uint32_t acknowledge, std::uint64_t value) {
   registers().write32(offset, static_cast<std::uint32_t>(value));
@@ -183,16 +175,28 @@ Result<> Unit::start_queues() {
   acknowledged_ = registers().read32(kGerrorN.offset);
   acknowledge(registers().read32(kGerror.offset) ^ acknowledged_);
   TRY(enable(kCr0["CMDQEN"].mask()));
+  return start_event_queues();
+}
+
+Result<> Unit::start_event_queues() {
+  const auto base = [](PhysAddr queue, unsigned lg2) {
+    return kQueueBaseBits["RA"].mask() | kQueueBaseBits["ADDR"].in_place(queue.value) |
+           kQueueBaseBits["LOG2SIZE"].put(lg2);
+  };
   {
     const MutexLock lock(events_mutex_);
     events_ = TRY(tables().allocate());
-    registers().write64(kEventqBase.offset, kQueueBaseBits["RA"].mask() |
-                                                kQueueBaseBits["ADDR"].in_place(events_.value) |
-                                                kQueueBaseBits["LOG2SIZE"].put(features_.event_lg2));
+    registers().write64(kEventqBase.offset, base(events_, features_.event_lg2));
     registers().write32(kEventqProd.offset, 0);
     registers().write32(kEventqCons.offset, 0);
+    if (features_.pri) {
+      page_requests_ = TRY(tables().allocate());
+      registers().write64(kPriqBase.offset, base(page_requests_, features_.page_request_lg2));
+      registers().write32(kPriqProd.offset, 0);
+      registers().write32(kPriqCons.offset, 0);
+    }
   }
-  return enable(kCr0["EVENTQEN"].mask());
+  return enable(kCr0["EVENTQEN"].mask() | kCr0["PRIQEN"].put(features_.pri));
 }
 
 // ---- Stream table (3.3, 5.2) ------------------------------------------------------------------------------------
@@ -237,64 +241,86 @@ std::uint64_t* Unit::entry_words(StreamId stream) {
   return tables().words(leaves_[stream >> kSplit]) + std::size_t{stream & ((1u << kSplit) - 1)} * kSteWords;
 }
 
-// The words behind word 0, then a synchronisation: the hardware reads an entry word by word, in any order.
-Result<> Unit::store_entry_words(StreamId stream, const StreamEntry& wanted) {
-  std::uint64_t* const words = entry_words(stream);
-  if (std::equal(words + 1, words + StreamEntry::kWords, wanted.words + 1)) return {};
-  for (unsigned word = 1; word < StreamEntry::kWords; ++word) store(words[word], wanted.words[word]);
-  return submit(for_stream(Opcode::cfgi_ste, stream));
-}
-
-// Word 0 decides which of the others count, so those that do not count now are written before it.
+// Words that the hardware does not look at now are written first; then the one that decides. What differs in two words
+// that it looks at before and after has no such word. Between all steps a synchronisation: the hardware reads an entry
+// word by word, in any order, and may keep any.
 Result<> Unit::set_stream(StreamId stream, const StreamEntry& wanted) {
   std::uint64_t* const words = entry_words(stream);
-  bool in_use = false;
-  for (unsigned word = 1; word < StreamEntry::kWords; ++word)
-    in_use = in_use || (uses_word(words[0], word) && words[word] != wanted.words[word]);
-  const bool aborts = !uses_word(wanted.words[0], 1);
-  if (in_use && !aborts) {
+  const Command forget = for_stream(Opcode::cfgi_ste, stream);
+  constexpr std::uint64_t kEitherWay = kSte1["MEV"].mask();  // changes nothing but how often is told
+  const auto used = [](std::uint64_t word0, unsigned word) { return StreamEntry::used_bits(word0, word); };
+  const auto differs = [&](unsigned word) {
+    const std::uint64_t both = used(words[0], word) & used(wanted.words[0], word);
+    return ((words[word] ^ wanted.words[word]) & both & ~(word == 1 ? kEitherWay : 0)) != 0;
+  };
+  unsigned decisive = 0, different = 0;
+  for (unsigned word = 0; word < StreamEntry::kWords; ++word)
+    if (differs(word)) ++different, decisive = word;
+  if (different > 1) {
     // Still valid, so that DMA on the way is refused without a C_BAD_STE event.
-    store(words[0], abort().words[0]);
-    TRY(submit(for_stream(Opcode::cfgi_ste, stream)));
+    store(words[0], abort_entry().words[0]);
+    TRY(submit(forget));
+    decisive = 0;
   }
-  if (!aborts) TRY(store_entry_words(stream, wanted));
-  store(words[0], wanted.words[0]);
-  return submit(for_stream(Opcode::cfgi_ste, stream));
-}
-
-StreamEntry Unit::abort() { return {{kSte0["V"].put(1) | kSte0["Config"].put(std::to_underlying(SteConfig::abort))}}; }
-
-// Word 1 is the same for every entry that translates or passes: what it says of stage 1 is ignored by the others, and
-// so a change between bypass and stage 1 is one store.
-StreamEntry Unit::bypass() const {
-  return {{kSte0["V"].put(1) | kSte0["Config"].put(std::to_underlying(SteConfig::bypass)),
-           kSte1["S1CIR"].put(kWriteBack) | kSte1["S1COR"].put(kWriteBack) | kSte1["S1CSH"].put(kInnerShareable) |
-               kSte1["S1STALLD"].put(features_.stage == 1 && features_.stall_choice) |
-               kSte1["SHCFG"].put(kUseIncoming)}};
-}
-
-StreamEntry Unit::stage1(PhysAddr descriptor) const {
-  StreamEntry entry = bypass();
-  entry.words[0] = kSte0["V"].put(1) | kSte0["Config"].put(std::to_underlying(SteConfig::stage1)) |
-                   kSte0["S1ContextPtr"].in_place(descriptor.value);  // S1Fmt 0, S1CDMax 0: that one descriptor
-  return entry;
+  bool prepared = false;
+  for (unsigned word = 1; word < StreamEntry::kWords; ++word) {
+    if (word == decisive) continue;
+    const std::uint64_t now = used(words[0], word), then = used(wanted.words[0], word);
+    const std::uint64_t next = (words[word] & now & ~then) | (wanted.words[word] & (then | ~now));
+    prepared = prepared || ((next ^ words[word]) & then) != 0;
+    store(words[word], next);
+  }
+  if (prepared) TRY(submit(forget));
+  store(words[decisive], wanted.words[decisive]);
+  TRY(submit(forget));
+  for (unsigned word = 1; word < StreamEntry::kWords; ++word) store(words[word], wanted.words[word]);  // looked at by none
+  return {};
 }
 
 // ---- Ids --------------------------------------------------------------------------------------------------------
 
-Result<UnitId> Unit::allocate_id(const PagingDomain& /*domain*/) {
-  const MutexLock lock(ids_mutex_);
-  for (std::size_t id = 1; id < ids_.size(); ++id) {
-    if (ids_.test(id)) continue;
-    ids_.set(id);
-    return static_cast<UnitId>(id);
-  }
-  return fail(ENOSPC, features_.stage == 1 ? "ASIDs" : "VMIDs");
+void IdPool::make(unsigned bits) {
+  const MutexLock lock(mutex_);
+  used_.set();
+  for (std::size_t id = 1; id < std::size_t{1} << bits; ++id) used_.reset(id);
 }
 
-void Unit::free_id(const PagingDomain& /*domain*/, UnitId id) {
-  const MutexLock lock(ids_mutex_);
-  ids_.reset(id);
+std::optional<UnitId> IdPool::allocate() {
+  const MutexLock lock(mutex_);
+  for (std::size_t id = 1; id < used_.size(); ++id) {
+    if (used_.test(id)) continue;
+    used_.set(id);
+    return static_cast<UnitId>(id);
+  }
+  return std::nullopt;
+}
+
+void IdPool::free(UnitId id) {
+  const MutexLock lock(mutex_);
+  used_.reset(id);
+}
+
+IdPool& Unit::ids_of(const PagingDomain& domain) { return domain.stage() == 1 ? asids_ : vmids_; }
+
+Result<UnitId> Unit::allocate_id(const PagingDomain& domain) {
+  if (const auto id = ids_of(domain).allocate()) return *id;
+  return fail(ENOSPC, domain.stage() == 1 ? "ASIDs" : "VMIDs");
+}
+
+void Unit::free_id(const PagingDomain& domain, UnitId id) { ids_of(domain).free(id); }
+
+Result<> Unit::flush_id(const PagingDomain& domain, UnitId id) { return invalidate_id(domain.tag(id)); }
+
+// ---- Masters ----------------------------------------------------------------------------------------------------
+
+void Unit::add_master(Master& master) {
+  const MutexLock lock(masters_mutex_);
+  for (const StreamId stream : master.streams()) masters_[stream] = &master;
+}
+
+void Unit::remove_master(const Master& master) {
+  const MutexLock lock(masters_mutex_);
+  std::erase_if(masters_, [&](const auto& entry) { return entry.second == &master; });
 }
 
 }  // namespace softiommu::arm_smmu_v3

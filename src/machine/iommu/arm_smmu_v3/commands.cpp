@@ -45,7 +45,12 @@ void ArmSmmuV3::run_commands() {
     const PhysAddr at{queue + std::uint64_t{slot(cons, log2)} * kCommandBytes};
     const auto word0 = load(at), word1 = load(at + 8);
     if (!word0 || !word1) return stop_queue(CommandError::abort);
-    if (!run({*word0, *word1})) return stop_queue(CommandError::illegal);
+    const Command command{*word0, *word1};
+    if (static_cast<Opcode>(kCommandCfgi0["Opcode"].get(command[0])) == Opcode::sync) {
+      if (!synchronise(command)) return stop_queue(CommandError::atc_inv_sync);
+    } else if (!run(command)) {
+      return stop_queue(CommandError::illegal);
+    }
     put(kCmdqCons.offset, 4, kCmdqCons["RD"].put(next(cons, log2)));
   }
 }
@@ -76,29 +81,91 @@ bool ArmSmmuV3::run(const Command& command) {
     case Opcode::tlbi_s2_ipa:
     case Opcode::tlbi_nsnh_all:
       return invalidate_tlb(command);
-    case Opcode::sync:
-      synchronise(command);
-      return true;
+    case Opcode::atc_inv:
+      return invalidate_device(command);
+    case Opcode::pri_resp:
+      return answer_request(command);
+    case Opcode::resume:
+    case Opcode::stall_term:
+      return resume(command);
     default:
-      return false;  // EL2 regimes, ATS and PRI are not there (IDR0)
+      return false;  // EL2 regimes are not there (IDR0)
   }
 }
 
-// A stream's configuration is cached whole, STE and CD together: each form forgets all of it.
+// Of all substreams of the streams.
+void ArmSmmuV3::forget_configs(StreamId first, StreamId last) {
+  configs_.erase(configs_.lower_bound(key_of(first, 0)),
+                 configs_.upper_bound(key_of(last, (Pasid{1} << kMostSubstreamBits) - 1)));
+}
+
+// A substream's configuration is cached whole, STE and CD together: what forgets one of them forgets both.
 bool ArmSmmuV3::invalidate_config(const Command& command) {
   const auto opcode = static_cast<Opcode>(kCommandCfgi0["Opcode"].get(command[0]));
   const auto stream = static_cast<StreamId>(kCommandCfgi0["StreamID"].get(command[0]));
   const std::scoped_lock lock(config_mutex_);
   ++config_epoch_;
-  if (opcode != Opcode::cfgi_ste_range) {
-    configs_.erase(stream);
+  if (opcode == Opcode::cfgi_cd) {
+    // With Leaf, what was read of the first level stays.
+    const auto found = configs_.find(key_of(stream, static_cast<Pasid>(kCommandCfgi0["SubstreamID"].get(command[0]))));
+    const bool leaf_only = kCommandCfgi1["Range"].get(command[1]) != 0;
+    if (found != configs_.end() && !(leaf_only && found->second.of_l1)) configs_.erase(found);
+  } else if (opcode != Opcode::cfgi_ste_range) {
+    forget_configs(stream, stream);
   } else if (const std::uint64_t range = kCommandCfgi1["Range"].get(command[1]); range == kAllStreams) {
     configs_.clear();
   } else {
-    const auto ignored = static_cast<unsigned>(range + 1);
-    std::erase_if(configs_, [&](const auto& entry) { return entry.first >> ignored == stream >> ignored; });
+    const std::uint64_t streams = std::uint64_t{1} << (range + 1), first = align_down(std::uint64_t{stream}, streams);
+    forget_configs(static_cast<StreamId>(first), static_cast<StreamId>(first + streams - 1));
   }
   bump_generation();
+  return true;
+}
+
+bool ArmSmmuV3::resume(const Command& command) {
+  if (kIdr0["STALL_MODEL"].get(idr0_) == kNeverStalls) return false;
+  const auto stream = static_cast<StreamId>(kCommandResume0["StreamID"].get(command[0]));
+  if (static_cast<Opcode>(kCommandResume0["Opcode"].get(command[0])) == Opcode::stall_term)
+    stalls_.terminate(stream);
+  else
+    stalls_.resume(stream, static_cast<Stalls::Tag>(kCommandResume1["STAG"].get(command[1])),
+                   kCommandResume0["Ac"].is_set(command[0]));
+  return true;
+}
+
+// A device that does not answer is noticed by the next CMD_SYNC (4.5.1).
+bool ArmSmmuV3::invalidate_device(const Command& command) {
+  constexpr std::uint64_t kEverything = 52;
+  if (!kIdr0["ATS"].is_set(idr0_)) return false;
+  const std::uint64_t size = kCommandAtcInv1["Size"].get(command[1]);
+  IovaRange range{Iova{0}, Iova{~std::uint64_t{0}}};
+  if (size < kEverything) {
+    const std::uint64_t bytes = kPageSize << size;
+    range = IovaRange::of(Iova{align_down(kCommandAtcInv1["Address"].in_place(command[1]), bytes)}, bytes);
+  }
+  const bool has_pasid = kCommandAtcInv0["SSV"].is_set(command[0]);
+  const bool answered = invalidate_device_tlb(
+      {.stream = static_cast<StreamId>(kCommandAtcInv0["StreamID"].get(command[0])),
+       .pasid = has_pasid ? static_cast<Pasid>(kCommandAtcInv0["SubstreamID"].get(command[0])) : 0,
+       .all_pasids = has_pasid && kCommandAtcInv0["Global"].is_set(command[0]),
+       .range = range});
+  if (!answered) device_did_not_answer_ = true;
+  bump_generation();
+  return true;
+}
+
+bool ArmSmmuV3::answer_request(const Command& command) {
+  using Code = PageResponse::Code;
+  if (!kIdr0["PRI"].is_set(idr0_)) return false;
+  const std::uint64_t response = kCommandPriResp1["Resp"].get(command[1]);
+  if (response > std::to_underlying(PriResponse::success)) return false;
+  const bool has_pasid = kCommandPriResp0["SSV"].is_set(command[0]);
+  answer_page_request({.stream = static_cast<StreamId>(kCommandPriResp0["StreamID"].get(command[0])),
+                       .pasid = has_pasid ? static_cast<Pasid>(kCommandPriResp0["SubstreamID"].get(command[0])) : 0,
+                       .group = static_cast<std::uint16_t>(kCommandPriResp1["PRGIndex"].get(command[1])),
+                       .code = response == std::to_underlying(PriResponse::success)   ? Code::success
+                               : response == std::to_underlying(PriResponse::invalid) ? Code::invalid
+                                                                                      : Code::failure});
   return true;
 }
 
@@ -142,21 +209,23 @@ bool ArmSmmuV3::invalidate_tlb(const Command& command) {
 }
 
 // Complete only when no DMA that used what was invalidated is still copying (4.7, and 3.21 on completion).
-void ArmSmmuV3::synchronise(const Command& command) {
+bool ArmSmmuV3::synchronise(const Command& command) {
   constexpr std::uint64_t kInterrupt = 1;
+  if (std::exchange(device_did_not_answer_, false)) return false;
   wait_for_dma();
-  if (kCommandSync0["CS"].get(command[0]) != kInterrupt) return;
+  if (kCommandSync0["CS"].get(command[0]) != kInterrupt) return true;
   const PhysAddr address{kCommandSync1["MSIADDR"].in_place(command[1])};
   if (address.value == 0 || !kIdr0["MSI"].is_set(idr0_)) {
     pending_lines_ |= 1u << kSyncLine;
-    return;
+    return true;
   }
   // 32 bits of data; the other half of the aligned word stays.
   std::uint64_t* const word = word_at(PhysAddr{align_down(address.value, 8)});
-  if (word == nullptr) return;
+  if (word == nullptr) return true;
   auto* const half = reinterpret_cast<std::uint32_t*>(word) + (address.value % 8) / 4;
   std::atomic_ref<std::uint32_t>(*half).store(static_cast<std::uint32_t>(kCommandSync0["MSIDATA"].get(command[0])),
                                               std::memory_order_release);
+  return true;
 }
 
 }  // namespace softiommu::smmuv3

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// What a stream may do: stream table entry and context descriptor (IHI0070 chapters 3.3, 5), read once and cached until
-// a configuration invalidation says otherwise. Invalid structures are cached too, as the specification allows.
+// What a stream may do: stream table entries (IHI0070 3.3, 5.2), read once and cached with their context descriptors
+// until a configuration invalidation says otherwise. Invalid structures are cached too, as the specification allows.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -16,9 +16,8 @@ using namespace hw::smmuv3;
 
 namespace {
 
-constexpr unsigned kGranuleOfTg0[] = {12, 16, 14, 0};  // TG0 and S2TG; 3 is reserved
 constexpr unsigned kOutputBitsOf[] = {32, 36, 40, 42, 44, 48, 52, 52};
-constexpr unsigned kMostInputBits = 48, kLeastInputBits = 25;
+constexpr std::uint64_t kLargestSize = 7;
 
 StreamConfig error(const WalkFault& fault) { return {.kind = StreamConfig::Kind::error, .error = fault}; }
 StreamConfig error(Event event, std::uint64_t address = 0) {
@@ -43,36 +42,38 @@ std::optional<std::uint64_t> ArmSmmuV3::load(PhysAddr address) const {
   return std::atomic_ref<std::uint64_t>(*word).load(std::memory_order_acquire);
 }
 
-StreamConfig ArmSmmuV3::config_of(StreamId stream) {
+StreamConfig ArmSmmuV3::config_of(StreamId stream, Pasid substream) {
+  const ConfigKey key = key_of(stream, substream);
   for (;;) {
     Live live;
     std::uint64_t epoch = 0;
     std::optional<StreamConfig> cached;
     {
       const std::scoped_lock lock(config_mutex_);
-      if (const auto found = configs_.find(stream); found != configs_.end()) cached = found->second;
+      if (const auto found = configs_.find(key); found != configs_.end()) cached = found->second;
       live = live_;
       epoch = config_epoch_;
     }
     if (cached && !context_.paranoid) return *cached;
-    const StreamConfig config = fetch_config(stream, live);
+    const StreamConfig config = fetch_config(stream, substream, live);
     const std::scoped_lock lock(config_mutex_);
     if (epoch != config_epoch_) continue;  // invalidated while it was read: read again
     if (cached) {
       if (config != *cached)
-        context_.findings.add(
-            fmt::format("{}: stale configuration: stream {:#x}; missing: CMD_CFGI_STE or CMD_CFGI_CD", name(), stream));
+        context_.findings.add(fmt::format("{}: stale configuration: stream {:#x}{}; missing: CMD_CFGI_STE or CMD_CFGI_CD",
+                                          name(), stream,
+                                          substream != 0 ? fmt::format(", substream {:#x}", substream) : ""));
       return *cached;
     }
-    configs_.insert_or_assign(stream, config);
+    configs_.insert_or_assign(key, config);
     return config;
   }
 }
 
-StreamConfig ArmSmmuV3::fetch_config(StreamId stream, const Live& live) {
+StreamConfig ArmSmmuV3::fetch_config(StreamId stream, Pasid substream, const Live& live) {
   StreamConfig failure;
   const auto ste = find_ste(stream, live, failure);
-  return ste ? read_ste(*ste) : failure;
+  return ste ? read_ste(*ste, substream) : failure;
 }
 
 std::optional<PhysAddr> ArmSmmuV3::find_ste(StreamId stream, const Live& live, StreamConfig& failure) const {
@@ -99,7 +100,7 @@ std::optional<PhysAddr> ArmSmmuV3::find_ste(StreamId stream, const Live& live, S
          std::uint64_t{index} * kSteBytes;
 }
 
-StreamConfig ArmSmmuV3::read_ste(PhysAddr place) {
+StreamConfig ArmSmmuV3::read_ste(PhysAddr place, Pasid substream) {
   SteWords ste;
   for (unsigned i = 0; i < ste.size(); ++i) {
     const auto word = load(place + i * sizeof(std::uint64_t));
@@ -110,6 +111,7 @@ StreamConfig ArmSmmuV3::read_ste(PhysAddr place) {
   StreamConfig config{.kind = StreamConfig::Kind::translate};
   switch (static_cast<SteConfig>(kSte0["Config"].get(ste[0]))) {
     case SteConfig::bypass:
+      if (substream != 0) return error(Event::c_bad_substreamid);
       return {.kind = StreamConfig::Kind::bypass};
     case SteConfig::stage1:
       config.has_stage1 = true;
@@ -128,10 +130,39 @@ StreamConfig ArmSmmuV3::read_ste(PhysAddr place) {
     if (!kIdr0["VMID16"].is_set(idr0_) && vmid > 0xff) return error(Event::c_bad_ste);
     config.vmid = static_cast<std::uint16_t>(vmid);
   }
+  constexpr std::uint64_t kNotAnswered = 0, kAnswered = 1;
+  if (const std::uint64_t eats = kSte1["EATS"].get(ste[1]); kIdr0["ATS"].is_set(idr0_)) {
+    if (eats != kNotAnswered && eats != kAnswered) return error(Event::c_bad_ste);  // split-stage ATS is not there
+    config.ats = eats == kAnswered;
+  }
   if (config.has_stage2 && !read_stage2(ste, config)) return error(Event::c_bad_ste);
-  if (config.has_stage1 && !read_stage1(ste, config)) return error(config.error);
+  if (!config.has_stage1 && substream != 0) return error(Event::c_bad_substreamid);
+  if (config.has_stage1 && !read_stage1(ste, substream, config)) {
+    StreamConfig failed = error(config.error);
+    failed.of_l1 = config.of_l1;
+    return failed;
+  }
   config.error = {};
+  if (!config.has_stage1 && !config.has_stage2) config.kind = StreamConfig::Kind::bypass;
   return config;
+}
+
+// False: config.error says which event.
+bool ArmSmmuV3::read_stage1(const SteWords& ste, Pasid substream, StreamConfig& config) {
+  constexpr std::uint64_t kStrwEl1 = 0;
+  config.error = {.event = Event::c_bad_ste};
+  if (!kIdr0["S1P"].is_set(idr0_) || kSte1["STRW"].get(ste[1]) != kStrwEl1 || !is_legal_table(ste)) return false;
+  // Where there is nothing to turn off, or it must not be, that is illegal.
+  if (kSte1["S1STALLD"].is_set(ste[1]) && kIdr0["STALL_MODEL"].get(idr0_) != kStallsAreAChoice) return false;
+  if (const auto refused = refusal_of(ste, substream)) {
+    config.error = *refused;
+    return false;
+  }
+  if (skips_stage1(ste, substream)) {
+    config.has_stage1 = false;
+    return true;
+  }
+  return fetch_descriptor(ste, substream, config);
 }
 
 bool ArmSmmuV3::granule_supported(unsigned granule_lg2) const {
@@ -147,71 +178,22 @@ bool ArmSmmuV3::granule_supported(unsigned granule_lg2) const {
   }
 }
 
-// A size larger than the hardware's own is as large as the hardware's (5.4, IPS).
-unsigned ArmSmmuV3::output_bits(std::uint64_t size_field) const {
-  return std::min(kOutputBitsOf[size_field], oas_bits_);
-}
-
-// False: config.error says which event.
-bool ArmSmmuV3::read_stage1(const SteWords& ste, StreamConfig& config) {
-  constexpr std::uint64_t kStrwEl1 = 0;
-  config.error = {.event = Event::c_bad_ste};
-  if (!kIdr0["S1P"].is_set(idr0_) || kSte1["STRW"].get(ste[1]) != kStrwEl1) return false;
-  if (kSte0["S1CDMax"].get(ste[0]) != 0) return false;  // more than SSIDSIZE
-  // STALL_MODEL 1: there is nothing to turn off, and that is illegal.
-  if (kSte1["S1STALLD"].is_set(ste[1])) return false;
-
-  PhysAddr cd{kSte0["S1ContextPtr"].in_place(ste[0])};
-  if (config.has_stage2) {  // then the pointer is an IPA
-    const auto host = translate_structure(config, cd);
-    if (!host) {
-      config.error = host.error();
-      return false;
-    }
-    cd = *host;
-  }
-  const auto word0 = load(cd), word1 = load(cd + sizeof(std::uint64_t));
-  config.error = {.event = Event::f_cd_fetch, .address = cd.value};
-  if (!word0 || !word1) return false;
-  config.error = {.event = Event::c_bad_cd};
-  return read_descriptor(*word0, *word1, config);
-}
-
-// TTB1 is not walked: addresses of the upper half fault as if EPD1 were set.
-bool ArmSmmuV3::read_descriptor(std::uint64_t cd0, std::uint64_t cd1, StreamConfig& config) const {
-  walk::ArmStage& stage = config.stage1.tables;
-  if (!kCd0["V"].is_set(cd0) || !kCd0["AA64"].is_set(cd0)) return false;
-  if (kCd0["S"].is_set(cd0) || !kCd0["A"].is_set(cd0)) return false;  // STALL_MODEL 1, TERM_MODEL 1
-  const std::uint64_t asid = kCd0["ASID"].get(cd0);
-  if (!kIdr0["ASID16"].is_set(idr0_) && asid > 0xff) return false;
-  config.asid = static_cast<std::uint16_t>(asid);
-  stage.output_bits = output_bits(kCd0["IPS"].get(cd0));
-  config.stage1.record = kCd0["R"].is_set(cd0);
-  if (kCd0["EPD0"].is_set(cd0)) return true;  // no address is translated: input_bits stays 0
-
-  stage.granule_lg2 = kGranuleOfTg0[kCd0["TG0"].get(cd0)];
-  stage.input_bits = 64 - static_cast<unsigned>(kCd0["T0SZ"].get(cd0));
-  if (kCd0["ENDI"].is_set(cd0) || !granule_supported(stage.granule_lg2)) return false;
-  if (stage.input_bits < kLeastInputBits || stage.input_bits > kMostInputBits) return false;
-  stage.table = PhysAddr{kCd1["TTB0"].in_place(cd1)};
-  if (stage.table.value >> stage.output_bits != 0) return false;
-  stage.start_level = walk::arm_start_level(stage.input_bits, stage.granule_lg2);
-  stage.ignore_access_flag = kCd0["AFFD"].is_set(cd0);
-  stage.set_access_flag = kCd0["HA"].is_set(cd0) && kIdr0["HTTU"].get(idr0_) >= 1;
-  stage.set_dirty = stage.set_access_flag && kCd0["HD"].is_set(cd0) && kIdr0["HTTU"].get(idr0_) >= 2;
-  stage.top_byte_ignored = kCd0["TBI0"].is_set(cd0);
-  return true;
+// A size larger than the hardware's own is as large as the hardware's (5.4, IPS); entries of the smaller granules hold
+// no more than 48 bits.
+unsigned ArmSmmuV3::output_bits(std::uint64_t size_field, unsigned granule_lg2) const {
+  constexpr unsigned kGranule64K = 16;
+  return std::min({kOutputBitsOf[size_field], oas_bits_, granule_lg2 == kGranule64K ? 52u : 48u});
 }
 
 bool ArmSmmuV3::read_stage2(const SteWords& ste, StreamConfig& config) const {
   const std::uint64_t ste2 = ste[2];
   if (!kIdr0["S2P"].is_set(idr0_)) return false;
   walk::ArmStage& stage = config.stage2.tables;
-  stage.granule_lg2 = kGranuleOfTg0[kSte2["S2TG"].get(ste2)];
+  stage.granule_lg2 = kGranuleOf[kSte2["S2TG"].get(ste2)];
   stage.input_bits = 64 - static_cast<unsigned>(kSte2["S2T0SZ"].get(ste2));
   if (!kSte2["S2AA64"].is_set(ste2) || kSte2["S2ENDI"].is_set(ste2) || !granule_supported(stage.granule_lg2))
     return false;
-  if (stage.input_bits < kLeastInputBits || stage.input_bits > oas_bits_) return false;
+  if (stage.input_bits < kLeastInputBits || stage.input_bits > output_bits(kLargestSize, stage.granule_lg2)) return false;
   const auto sl0 = static_cast<unsigned>(kSte2["S2SL0"].get(ste2));
   const unsigned deepest = stage.granule_lg2 == 12 ? 2 : 3;
   if (sl0 > deepest) return false;
@@ -220,9 +202,10 @@ bool ArmSmmuV3::read_stage2(const SteWords& ste, StreamConfig& config) const {
   // The root may be up to 16 concatenated tables: at most 4 bits more than one table's index.
   const unsigned per_level = stage.granule_lg2 - 3, below = stage.granule_lg2 + per_level * (3 - start_level);
   if (stage.input_bits <= below || stage.input_bits > below + per_level + 4) return false;
-  if (kSte2["S2S"].is_set(ste2)) return false;  // STALL_MODEL 1
+  if (!is_legal_stall(kSte2["S2S"].is_set(ste2))) return false;
+  config.stage2.stall = kSte2["S2S"].is_set(ste2);
   stage.table = PhysAddr{kSte3["S2TTB"].in_place(ste[3])};
-  stage.output_bits = output_bits(kSte2["S2PS"].get(ste2));
+  stage.output_bits = output_bits(kSte2["S2PS"].get(ste2), stage.granule_lg2);
   if (stage.table.value >> stage.output_bits != 0) return false;
   stage.ignore_access_flag = kSte2["S2AFFD"].is_set(ste2);
   stage.set_access_flag = kSte2["S2HA"].is_set(ste2) && kIdr0["HTTU"].get(idr0_) >= 1;

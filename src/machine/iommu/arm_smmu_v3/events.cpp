@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// The event queue (IHI0070 chapter 7): a full queue drops the event and toggles the overflow flag.
+// What the hardware tells: events (IHI0070 chapter 7) and page requests (chapter 8). A full queue drops the entry and
+// toggles the overflow flag.
 #include <algorithm>
 #include <utility>
 
@@ -36,7 +37,8 @@ std::array<std::uint64_t, kEventWords> ArmSmmuV3::words_of(const EventRecord& en
              kEvent0["SSV"].put(t.pasid != 0) | kEvent0["SubstreamID"].put(t.pasid);
   if (is_about_an_address(entry.event)) {
     words[1] = kEvent1["RnW"].put(t.access == Access::read) | kEvent1["S2"].put(entry.fault.stage2) |
-               kEvent1["CLASS"].put(entry.fault.fault_class);
+               kEvent1["CLASS"].put(entry.fault.fault_class) | kEvent1["Stall"].put(entry.stalled.has_value()) |
+               kEvent1["STAG"].put(entry.stalled.value_or(0));
     words[2] = t.iova.value;
   }
   // An IPA in pages, or the place of the structure that could not be fetched.
@@ -52,47 +54,88 @@ bool ArmSmmuV3::raise_error(std::uint64_t gerror_bit) {
   return true;
 }
 
-void ArmSmmuV3::record(const EventRecord& entry) {
-  if (!kCr0["EVENTQEN"].is_set(cr0_)) return;
-  const std::uint64_t base = eventq_base_;
-  const auto log2 = static_cast<unsigned>(std::min(kQueueBaseBits["LOG2SIZE"].get(base), kIdr1["EVENTQS"].get(idr1_)));
-  const PhysAddr queue{align_down(kQueueBaseBits["ADDR"].in_place(base), std::uint64_t{kEventBytes} << log2)};
-  bool was_empty = false, lost = false;
-  {
-    const std::scoped_lock lock(events_mutex_);
-    const std::uint32_t wrap = 1u << log2, indices = (2u << log2) - 1;
-    const auto prod = static_cast<std::uint32_t>(kEventqProd["WR"].get(event_prod_)) & indices;
-    const auto cons = static_cast<std::uint32_t>(kEventqCons["RD"].get(event_cons_)) & indices;
-    if ((prod ^ cons) == wrap) {  // full
-      const bool overflow_seen = kEventqProd["OVFLG"].get(event_prod_) == kEventqCons["OVACKFLG"].get(event_cons_);
-      if (overflow_seen) event_prod_ ^= static_cast<std::uint32_t>(kEventqProd["OVFLG"].mask());
-      return;
-    }
-    std::uint64_t* const words = word_at(queue + std::uint64_t{prod & (wrap - 1)} * kEventBytes);
-    if (words == nullptr) {
-      lost = raise_error(kGerrorBits["EVENTQ_ABT_ERR"].mask());
-    } else {
-      std::ranges::copy(words_of(entry), words);
-      const std::uint64_t overflow = kEventqProd["OVFLG"].in_place(event_prod_);
-      event_prod_ = static_cast<std::uint32_t>(overflow | kEventqProd["WR"].put((prod + 1) & indices));
-      was_empty = prod == cons;
-    }
+ArmSmmuV3::OutputQueue::Put ArmSmmuV3::put_into(OutputQueue& queue, const OutputPlace& place,
+                                                std::span<const std::uint64_t> entry) {
+  using Put = OutputQueue::Put;
+  const auto log2 = static_cast<unsigned>(std::min<std::uint64_t>(kQueueBaseBits["LOG2SIZE"].get(place.base), place.most_lg2));
+  const PhysAddr first{align_down(kQueueBaseBits["ADDR"].in_place(place.base), std::uint64_t{entry.size_bytes()} << log2)};
+  const std::scoped_lock lock(queues_mutex_);
+  const std::uint32_t wrap = 1u << log2, indices = (2u << log2) - 1;
+  const auto prod = static_cast<std::uint32_t>(kEventqProd["WR"].get(queue.prod)) & indices;
+  const auto cons = static_cast<std::uint32_t>(kEventqCons["RD"].get(queue.cons)) & indices;
+  if ((prod ^ cons) == wrap) {
+    const bool overflow_seen = kEventqProd["OVFLG"].get(queue.prod) == kEventqCons["OVACKFLG"].get(queue.cons);
+    if (overflow_seen) queue.prod ^= static_cast<std::uint32_t>(kEventqProd["OVFLG"].mask());
+    return Put::full;
   }
-  // The interrupt is for the queue that is no longer empty (3.5.2), not for each event.
-  if (was_empty && kIrqCtrlBits["EVENTQ_IRQEN"].is_set(irq_ctrl_)) interrupt(kEventqLine);
-  if (lost && kIrqCtrlBits["GERROR_IRQEN"].is_set(irq_ctrl_)) interrupt(kGerrorLine);
+  std::uint64_t* const words = word_at(first + std::uint64_t{prod & (wrap - 1)} * entry.size_bytes());
+  if (words == nullptr) return Put::no_memory;
+  std::ranges::copy(entry, words);
+  const std::uint64_t overflow = kEventqProd["OVFLG"].in_place(queue.prod);
+  queue.prod = static_cast<std::uint32_t>(overflow | kEventqProd["WR"].put((prod + 1) & indices));
+  return prod == cons ? Put::first : Put::behind_others;
 }
 
-std::uint64_t ArmSmmuV3::read_event_index(std::uint32_t offset) {
-  const std::scoped_lock lock(events_mutex_);
-  return offset == kEventqProd.offset ? event_prod_ : event_cons_;
+// The interrupt is for the queue that is no longer empty (3.5.2), not for each entry.
+void ArmSmmuV3::raise_for(OutputQueue::Put put, std::uint64_t irq_enable, unsigned line, std::uint64_t abort_error) {
+  if (put == OutputQueue::Put::first && (irq_ctrl_ & irq_enable) != 0) interrupt(line);
+  if (put == OutputQueue::Put::no_memory && raise_error(abort_error) &&
+      kIrqCtrlBits["GERROR_IRQEN"].is_set(irq_ctrl_)) {
+    interrupt(kGerrorLine);
+  }
+}
+
+bool ArmSmmuV3::record(const EventRecord& entry) {
+  using Put = OutputQueue::Put;
+  if (!kCr0["EVENTQEN"].is_set(cr0_)) return false;
+  const OutputPlace place{eventq_base_, static_cast<unsigned>(kIdr1["EVENTQS"].get(idr1_))};
+  const Put put = put_into(events_, place, words_of(entry));
+  raise_for(put, kIrqCtrlBits["EVENTQ_IRQEN"].mask(), kEventqLine, kGerrorBits["EVENTQ_ABT_ERR"].mask());
+  return put == Put::first || put == Put::behind_others;
+}
+
+// What cannot be queued is answered at once (8.1): with success if the queue was full, so that the device asks again.
+bool ArmSmmuV3::request_page(const PageRequestMessage& request) {
+  using Put = OutputQueue::Put;
+  using Code = PageResponse::Code;
+  const auto answer = [&](Code code) {
+    return !request.last || answer_page_request({request.stream, request.pasid, request.group, code});
+  };
+  if (!kCr0["SMMUEN"].is_set(cr0_) || !kCr0["PRIQEN"].is_set(cr0_)) return answer(Code::failure);
+  const std::uint64_t words[kPriWords] = {
+      kPri0["StreamID"].put(request.stream) | kPri0["SSV"].put(request.pasid != 0) |
+          kPri0["SubstreamID"].put(request.pasid) | kPri0["R"].put(request.read) | kPri0["W"].put(request.write) |
+          kPri0["Last"].put(request.last),
+      kPri1["PRGIndex"].put(request.group) | kPri1["Address"].in_place(request.address.value)};
+  const OutputPlace place{priq_base_, static_cast<unsigned>(kIdr1["PRIQS"].get(idr1_))};
+  const Put put = put_into(page_requests_, place, words);
+  raise_for(put, kIrqCtrlBits["PRIQ_IRQEN"].mask(), kPriqLine, kGerrorBits["PRIQ_ABT_ERR"].mask());
+  if (put == Put::full) return answer(Code::success);
+  return put != Put::no_memory || answer(Code::failure);
+}
+
+// ---- indices of both queues -------------------------------------------------------------------------------------
+
+ArmSmmuV3::OutputQueue* ArmSmmuV3::queue_at(std::uint64_t offset) {
+  if (offset == kEventqProd.offset || offset == kEventqCons.offset) return &events_;
+  const bool of_requests = offset == kPriqProd.offset || offset == kPriqCons.offset;
+  return of_requests && kIdr0["PRI"].is_set(idr0_) ? &page_requests_ : nullptr;
+}
+
+std::uint64_t ArmSmmuV3::read_index(std::uint32_t offset) {
+  const std::scoped_lock lock(queues_mutex_);
+  const OutputQueue& queue = *queue_at(offset);
+  return offset == kEventqProd.offset || offset == kPriqProd.offset ? queue.prod : queue.cons;
 }
 
 // PROD is the hardware's while the queue is on.
-void ArmSmmuV3::write_event_index(std::uint32_t offset, std::uint64_t value) {
+void ArmSmmuV3::write_index(std::uint32_t offset, std::uint64_t value) {
   if (offset == kEventqProd.offset && kCr0["EVENTQEN"].is_set(cr0_)) return;
-  const std::scoped_lock lock(events_mutex_);
-  (offset == kEventqProd.offset ? event_prod_ : event_cons_) = static_cast<std::uint32_t>(value);
+  if (offset == kPriqProd.offset && kCr0["PRIQEN"].is_set(cr0_)) return;
+  const std::scoped_lock lock(queues_mutex_);
+  OutputQueue& queue = *queue_at(offset);
+  (offset == kEventqProd.offset || offset == kPriqProd.offset ? queue.prod : queue.cons) =
+      static_cast<std::uint32_t>(value);
 }
 
 }  // namespace softiommu::smmuv3

@@ -30,6 +30,7 @@ WalkFault ArmSmmuV3::fault_of(const StreamConfig& config, const walk::Failure& f
   return {.event = event_of(failure.fault),
           .stage2 = stage2,
           .record = (stage2 ? config.stage2 : config.stage1).record,
+          .stall = (stage2 ? config.stage2 : config.stage1).stall && failure.fault != walk::Fault::memory,
           .address = stage2 ? failure.input.value : 0,
           .fault_class = failure.of_table ? kClassTable : kClassInput};
 }

@@ -71,9 +71,14 @@ class DeafSmmu final : public DeafUnit {
   void soften_command(std::uint64_t* command) {
     using namespace hw::smmuv3;
     const auto opcode = static_cast<Opcode>(kCommandTlbi0["Opcode"].get(command[0]));
-    if (opcode < Opcode::tlbi_nh_all || opcode > Opcode::tlbi_nsnh_all) return;
-    const bool stage1 = opcode < Opcode::tlbi_s12_vmall;
-    swallow(stage1 ? kCommandTlbi0["ASID"].get(command[0]) : kCommandTlbi0["VMID"].get(command[0]));
+    if (opcode == Opcode::atc_inv) {
+      ++swallowed;
+    } else if (opcode >= Opcode::tlbi_nh_all && opcode <= Opcode::tlbi_nsnh_all) {
+      const bool stage1 = opcode < Opcode::tlbi_s12_vmall;
+      swallow(stage1 ? kCommandTlbi0["ASID"].get(command[0]) : kCommandTlbi0["VMID"].get(command[0]));
+    } else {
+      return;
+    }
     command[0] = kCommandSync0["Opcode"].put(std::to_underlying(Opcode::sync));
     command[1] = 0;
   }

@@ -20,6 +20,7 @@ struct UnitRow {
   std::string_view name, model, keys;
   std::string_view id;       // what the hardware calls the tag of an address space
   std::string_view missing;  // the command; {} is that tag
+  std::string_view device = "";  // keys of the device
   friend void PrintTo(const UnitRow& row, std::ostream* out) { *out << row.name; }
 };
 
@@ -35,6 +36,10 @@ constexpr UnitRow kRows[] = {
     {"SmmuWithoutRanges", "arm-smmu-v3", "stages = \"1\"\nrange_invalidation = false", "ASID",
      "missing: CMD_TLBI_NH_VA or CMD_TLBI_NH_ASID"},
     {"SmmuStage2", "arm-smmu-v3", "stages = \"2\"", "VMID", "missing: CMD_TLBI_S2_IPA or CMD_TLBI_S12_VMALL"},
+    {"SmmuSubstreams", "arm-smmu-v3", "substream_bits = 20", "ASID", "missing: CMD_TLBI_NH_VA or CMD_TLBI_NH_ASID",
+     "pasid_bits = 20"},
+    {"SmmuDeviceTlb", "arm-smmu-v3", "ats = true", "ASID", "missing: CMD_ATC_INV", "ats = true"},
+    {"SmmuDeviceTlbStage2", "arm-smmu-v3", "ats = true\nstages = \"2\"", "VMID", "missing: CMD_ATC_INV", "ats = true"},
     {"AmdHostTables", "amd-iommu", "", "domain id", "missing: INVALIDATE_IOMMU_PAGES of domain {}"},
     {"AmdGuestTables", "amd-iommu", "host_levels = \"none\"", "domain id",
      "missing: INVALIDATE_IOMMU_PAGES of domain {}, PASID 0"},
@@ -58,7 +63,8 @@ class MissingInvalidation : public ::testing::TestWithParam<UnitRow> {
     const auto spec =
         parse_machine("[memory]\ntop = \"4G\"\ntable_arena = \"256M\"\n[[iommu]]\nname = \"u0\"\nmodel = \"" +
                           std::string(GetParam().model) + "\"\n" + std::string(GetParam().keys) +
-                          "\n[[device]]\naddress = \"00:02.0\"\nmodel = \"edu\"\n",
+                          "\n[[device]]\naddress = \"00:02.0\"\nmodel = \"edu\"\n" +
+                          std::string(GetParam().device) + "\n",
                       "deaf.toml", deaf_unit_models(), {});
     ASSERT_TRUE(spec) << spec.error().where << ": " << spec.error().what;
     machine_ = *Machine::create(

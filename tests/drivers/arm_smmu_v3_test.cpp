@@ -5,7 +5,9 @@
 #include <gtest/gtest.h>
 
 #include <array>
+#include <atomic>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -40,7 +42,10 @@ INSTANTIATE_TEST_SUITE_P(Options, EveryUnit,
                                            "stages = \"2\"\nrange_invalidation = false", "messages = false",
                                            "coherent = false", "command_queue = 4\nevent_queue = 4", "output_bits = 40",
                                            "stages = \"2\"\noutput_bits = 40", "stages = \"2\"\noutput_bits = 44",
-                                           "dirty = \"dirty\"", "stream_id_bits = 8", "stream_id_bits = 24"));
+                                           "dirty = \"dirty\"", "stream_id_bits = 8", "stream_id_bits = 24",
+                                           "output_bits = 52\nforce_write_back = true",
+                                           "stalls = \"choice\"\nsubstream_bits = 20", "stalls = \"always\"",
+                                           "stages = \"2\"\nstalls = \"always\""));
 
 TEST_P(EveryUnit, UnmappedPagesAreGoneAtOnce) {
   boot(one(GetParam()));
@@ -71,6 +76,26 @@ TEST_P(EveryUnit, IdentityPassesAndBlockedRefuses) {
   EXPECT_FALSE(writes(kSecond, Iova{pa_.value})) << "the other device's stream is its own";
   ASSERT_TRUE(group(kFirst).replace(*driver.static_domain(DomainType::blocked)));
   EXPECT_FALSE(writes(kFirst, Iova{pa_.value}));
+}
+
+// ---- Changes without a gap --------------------------------------------------------------------------------------
+
+// Linux rewrites the descriptor that is in use: for a moment it is not valid.
+TEST_F(ArmSmmuV3Driver, NoAccessIsRefusedWhileStageOneIsReplaced) {
+  boot(one("substream_bits = 8"));
+  Domain *const first = domain_for(kFirst), *const second = domain_for(kFirst);
+  for (Domain* each : {first, second}) ASSERT_TRUE(each->map(kWindow, pa_, kPageSize, kBoth));
+  ASSERT_TRUE(group(kFirst).attach(*first));
+  std::atomic<bool> done{false};
+  std::uint64_t refused = 0;
+  std::thread device([&] {
+    while (!done) refused += writes(kFirst, kWindow) ? 0 : 1;
+  });
+  for (int round = 0; round < 100; ++round)
+    for (Domain* each : {second, first}) EXPECT_TRUE(group(kFirst).replace(*each));
+  done = true;
+  device.join();
+  EXPECT_EQ(refused, 0u);
 }
 
 // ---- Stages and sharing -----------------------------------------------------------------------------------------

@@ -27,7 +27,7 @@ class ArmSmmuV3Driver final : public SharedTableDriver<Unit, PagingDomain> {
   bool linux_ties_domains_to_a_unit() const override { return true; }
 
   Result<> add_unit(const UnitHardware& hardware) override;
-  void interrupt(unsigned unit, unsigned /*line*/) override { units_[unit]->serve_interrupt(); }
+  void interrupt(unsigned unit, unsigned line) override { units_[unit]->serve_interrupt(line); }
   Result<std::unique_ptr<DeviceData>> probe(Device& device) override;
   std::vector<ReservedRegion> reserved_regions(const Device& device) const override;
   // Linux promises to override a device's "no snoop" only for a CANWBS device (enforce_cache_coherency in 7.2's

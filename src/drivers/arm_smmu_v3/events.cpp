@@ -38,14 +38,21 @@ bool is_for_guests(const std::uint64_t* event) {
 
 }  // namespace
 
-void Unit::serve_interrupt() {
+// Each line by itself: an error comes on the thread whose command it was, which cannot give another one to answer a fault.
+void Unit::serve_interrupt(unsigned line) {
   EventWords event;
-  while (next_event(event)) serve_event(event);
-  if (features_.pri) {
-    PageRequestWords request;
-    while (next_page_request(request)) serve_page_request(request);
+  PageRequestWords request;
+  switch (line) {
+    case kEventqLine:
+      while (next_event(event)) serve_event(event);
+      break;
+    case kPriqLine:
+      while (next_page_request(request)) serve_page_request(request);
+      break;
+    default:
+      report_errors();
+      break;
   }
-  report_errors();
 }
 
 // CMDQ_ERR belongs to the thread that waits for its commands, which may be this one.

@@ -64,6 +64,12 @@ S1Default without_pasid(const Domain& domain) {
   return domain.type() == DomainType::blocked ? S1Default::abort : S1Default::substream0;
 }
 
+// Do entries for it say that translation requests are answered?
+bool answers_own_tlb(const Domain& domain) {
+  if (domain.type() == DomainType::nested) return static_cast<const NestedDomain&>(domain).answers_own_tlb();
+  return domain.type() == DomainType::paging;
+}
+
 constexpr IovaRange kEverything{Iova{0}, Iova{~std::uint64_t{0}}};
 
 }  // namespace
@@ -213,8 +219,7 @@ Master::OnTlb Master::wanted_of_tlb() const {
   if (!has_ats_ || domain_ == nullptr) return {};
   const bool brings_pages = std::ranges::any_of(
       pasids_, [](const OfPasid& each) { return each.domain->page_request_handler() != nullptr; });
-  const StreamEntry now = entry();
-  return {.translates = kSte1["EATS"].is_set(now.words[1]) && StreamEntry::used_bits(now.words[0], 1) != 0,
+  return {.translates = !pasids_.empty() || answers_own_tlb(*domain_),
           .requests_pages = has_pri_ && (brings_pages || domain_->page_request_handler() != nullptr)};
 }
 

@@ -39,10 +39,14 @@ Result<abi::StreamEntryWords> checked(const abi::StreamEntryWords& given) {
 
 bool NestedDomain::translates() const { return config_of(words_.ste[0]) == SteConfig::stage1; }
 
-// The device's own TLB is the guest's to invalidate: it is on where the guest says so.
+bool NestedDomain::answers_own_tlb() const {
+  const SteConfig config = config_of(words_.ste[0]);
+  return config == SteConfig::bypass || (translates() && kSte1["EATS"].get(words_.ste[1]) == kAnswered);
+}
+
 StreamEntry NestedDomain::entry(const StreamTraits& traits) const {
   StreamTraits granted = traits;
-  granted.translates = traits.translates && (!translates() || kSte1["EATS"].get(words_.ste[1]) == kAnswered);
+  granted.translates = traits.translates && answers_own_tlb();
   const std::uint64_t guest[] = {words_.ste[0], words_.ste[1] & ~kSte1["EATS"].mask()};
   return nested_entry(granted, guest_.parent(), guest_.vmid(), guest);
 }

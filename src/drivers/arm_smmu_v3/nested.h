@@ -38,6 +38,8 @@ class NestedDomain final : public Domain {
   VirtualSmmu& guest() const { return guest_; }
   // Does it need the device to have a name in the guest?
   bool translates() const;
+  // A device's own TLB is the guest's to invalidate: it is on where the guest says so.
+  bool answers_own_tlb() const;
   StreamEntry entry(const StreamTraits& traits) const;
 
  private:

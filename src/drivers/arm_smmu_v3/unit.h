@@ -117,8 +117,8 @@ class Unit {
   Result<> submit(std::span<const Command> commands) EXCLUDES(queue_mutex_);
   Result<> submit(const Command& command) { return submit({&command, 1}); }
 
-  // The interrupt: reads the events and page requests, acknowledges what went wrong.
-  void serve_interrupt();
+  // An interrupt: reads the events, the page requests, or acknowledges what went wrong.
+  void serve_interrupt(unsigned line);
 
  private:
   MmioRegion& registers() { return hardware_.registers; }

@@ -166,6 +166,7 @@ TEST_F(SmmuAtsDriver, AUnitWithoutAtsLeavesTheDevicesTlbOff) {
   boot(unit("a", "") + edu(2, "a") + "ats = true\npri = true\n");
   ASSERT_TRUE(group(kFirst).attach(*domain_for(kFirst)));
   EXPECT_FALSE(translates());
+  group(kFirst).detach();
   map_use_unmap(kFirst, 3);
 }
 

@@ -25,9 +25,8 @@ inline constexpr std::uint64_t kIdr0 = 0x00, kIdr1 = 0x04, kIdr3 = 0x0c, kIdr5 =
 inline constexpr std::uint32_t kTranslate = 1, kEvents = 4, kCommands = 8;  // CR0
 // commands
 inline constexpr std::uint64_t kCfgiSte = 0x03, kCfgiRange = 0x04, kCfgiCd = 0x05, kCfgiCdAll = 0x06, kResume = 0x44,
-                               kStallTerm = 0x45, kNhAll = 0x10, kNhAsid = 0x11,
-                               kNhVa = 0x12, kNhVaa = 0x13, kEl2All = 0x20, kVmall = 0x28, kS2Ipa = 0x2a,
-                               kNsnhAll = 0x30, kSync = 0x46;
+                               kStallTerm = 0x45, kNhAll = 0x10, kNhAsid = 0x11, kNhVa = 0x12, kNhVaa = 0x13,
+                               kEl2All = 0x20, kVmall = 0x28, kS2Ipa = 0x2a, kNsnhAll = 0x30, kSync = 0x46;
 // events
 inline constexpr unsigned kBadStream = 0x02, kSteFetch = 0x03, kBadSte = 0x04, kBadSubstream = 0x08, kCdFetch = 0x09,
                           kBadCd = 0x0a, kWalkAbort = 0x0b, kTranslation = 0x10, kAddressSize = 0x11, kAccess = 0x12,

@@ -162,9 +162,9 @@ AttachResult<> ArmSmmuV3Driver::admits_pasid(const Switch& change, const PagingD
   Master& master = master_of(*change.device);
   if (to.stage() != 1) return driver_says(AttachFailure::incompatible, {"stage", to.stage(), 1});
   const Domain* const now = master.domain();
-  const bool has_stage2 = now != nullptr && (now->type() == DomainType::nested ||
-                                             (now->type() == DomainType::paging &&
-                                              static_cast<const PagingDomain*>(now)->stage() == 2));
+  const bool has_stage2 =
+      now != nullptr && (now->type() == DomainType::nested ||
+                         (now->type() == DomainType::paging && static_cast<const PagingDomain*>(now)->stage() == 2));
   if (has_stage2) return driver_says(AttachFailure::busy, {"stage 2 in use", 0, 1});
   const auto reserved = master.reserve(change.pasid);
   if (reserved) return {};
@@ -201,8 +201,7 @@ AttachResult<> ArmSmmuV3Driver::entered(const Switch& change) {
 
 void ArmSmmuV3Driver::left(const Switch& change, Domain& domain) {
   const Master& master = master_of(*change.device);
-  if (PagingDomain* const table = master.has_own_tlb() ? table_of(domain) : nullptr)
-    table->leave(master, change.pasid);
+  if (PagingDomain* const table = master.has_own_tlb() ? table_of(domain) : nullptr) table->leave(master, change.pasid);
 }
 
 Result<> ArmSmmuV3Driver::program(const Switch& change, const Domain* to, UnitId id) {

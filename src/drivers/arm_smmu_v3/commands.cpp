@@ -136,8 +136,8 @@ std::uint64_t tagged(Opcode opcode, std::uint64_t vmid, std::uint64_t asid) {
 }  // namespace
 
 Result<> Unit::invalidate_id(TlbTag tag) {
-  return submit(Command{
-      tag.stage == 1 ? tagged(Opcode::tlbi_nh_asid, 0, tag.id) : tagged(Opcode::tlbi_s12_vmall, tag.id, 0), 0});
+  return submit(
+      Command{tag.stage == 1 ? tagged(Opcode::tlbi_nh_asid, 0, tag.id) : tagged(Opcode::tlbi_s12_vmall, tag.id, 0), 0});
 }
 
 Result<> Unit::invalidate_guest(UnitId vmid) { return submit(Command{tagged(Opcode::tlbi_nh_all, vmid, 0), 0}); }

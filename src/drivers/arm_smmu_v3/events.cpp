@@ -38,7 +38,8 @@ bool is_for_guests(const std::uint64_t* event) {
 
 }  // namespace
 
-// Each line by itself: an error comes on the thread whose command it was, which cannot give another one to answer a fault.
+// Each line by itself: an error comes on the thread whose command it was, which cannot give another one to answer a
+// fault.
 void Unit::serve_interrupt(unsigned line) {
   EventWords event;
   PageRequestWords request;
@@ -111,9 +112,8 @@ void Unit::log_event(const EventWords& event) {
     if (logged_++ >= kMostEventLines) return;
   }
   const auto what = static_cast<Event>(kEvent0["Event"].get(event[0]));
-  const std::string substream = kEvent0["SSV"].is_set(event[0])
-                                    ? fmt::format(" substream {:#x}", kEvent0["SubstreamID"].get(event[0]))
-                                    : "";
+  const std::string substream =
+      kEvent0["SSV"].is_set(event[0]) ? fmt::format(" substream {:#x}", kEvent0["SubstreamID"].get(event[0])) : "";
   log::warning("arm-smmu-v3 {}: event {:#04x} received: {} stream {:#x}{} iova {:#x} {}", name_,
                std::to_underlying(what), name_of(what), kEvent0["StreamID"].get(event[0]), substream, event[2],
                kEvent1["RnW"].is_set(event[1]) ? "read" : "write");

@@ -217,8 +217,8 @@ Result<> Master::block() {
 // It asks where the entries let requests be answered, and for pages where somebody brings them.
 Master::OnTlb Master::wanted_of_tlb() const {
   if (!has_ats_ || domain_ == nullptr) return {};
-  const bool brings_pages = std::ranges::any_of(
-      pasids_, [](const OfPasid& each) { return each.domain->page_request_handler() != nullptr; });
+  const bool brings_pages =
+      std::ranges::any_of(pasids_, [](const OfPasid& each) { return each.domain->page_request_handler() != nullptr; });
   return {.translates = !pasids_.empty() || answers_own_tlb(*domain_),
           .requests_pages = has_pri_ && (brings_pages || domain_->page_request_handler() != nullptr)};
 }

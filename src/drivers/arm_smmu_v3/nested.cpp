@@ -108,9 +108,8 @@ Result<Unit::Command> VirtualSmmu::translate(const abi::Invalidation& entry) con
   const auto opcode = static_cast<Opcode>(kCommandTlbi0["Opcode"].get(command.word0));
   switch (opcode) {
     case Opcode::tlbi_nsnh_all:  // of its own
-      return Unit::Command{kCommandTlbi0["Opcode"].put(std::to_underlying(Opcode::tlbi_nh_all)) |
-                               kCommandTlbi0["VMID"].put(vmid_),
-                           0};
+      return Unit::Command{
+          kCommandTlbi0["Opcode"].put(std::to_underlying(Opcode::tlbi_nh_all)) | kCommandTlbi0["VMID"].put(vmid_), 0};
     case Opcode::tlbi_nh_va:
     case Opcode::tlbi_nh_vaa:
     case Opcode::tlbi_nh_all:

@@ -84,8 +84,8 @@ StreamEntry stage2_entry(const StreamTraits& traits, const PagingDomain& domain,
 // Merged events: a guest that faults again and again must not fill the queue (MEV).
 StreamEntry nested_entry(const StreamTraits& traits, const PagingDomain& parent, UnitId vmid,
                          const std::uint64_t (&guest)[2]) {
-  const auto config = kSte0["V"].is_set(guest[0]) ? static_cast<SteConfig>(kSte0["Config"].get(guest[0]))
-                                                  : SteConfig::abort;
+  const auto config =
+      kSte0["V"].is_set(guest[0]) ? static_cast<SteConfig>(kSte0["Config"].get(guest[0])) : SteConfig::abort;
   if (config == SteConfig::abort) return abort_entry();
   StreamEntry entry = stage2_entry(traits, parent, vmid);
   if (config == SteConfig::bypass) return entry;

@@ -23,10 +23,10 @@ struct StreamEntry {
 
 // What a device and its unit can do, as far as entries and descriptors say it.
 struct StreamTraits {
-  bool coherent = false;     // table walks snoop the caches
-  bool stalls = false;       // its faults wait for an answer
-  bool stalls_off = false;   // they could, and must be told not to
-  bool translates = false;   // ATS: translation requests are answered
+  bool coherent = false;    // table walks snoop the caches
+  bool stalls = false;      // its faults wait for an answer
+  bool stalls_off = false;  // they could, and must be told not to
+  bool translates = false;  // ATS: translation requests are answered
 };
 
 // Word 1 is the same for every entry that translates or passes, but for what only the new entry uses: a change between

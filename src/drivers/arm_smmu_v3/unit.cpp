@@ -273,7 +273,8 @@ Result<> Unit::set_stream(StreamId stream, const StreamEntry& wanted) {
   if (prepared) TRY(submit(forget));
   store(words[decisive], wanted.words[decisive]);
   TRY(submit(forget));
-  for (unsigned word = 1; word < StreamEntry::kWords; ++word) store(words[word], wanted.words[word]);  // looked at by none
+  for (unsigned word = 1; word < StreamEntry::kWords; ++word)
+    store(words[word], wanted.words[word]);  // looked at by none
   return {};
 }
 

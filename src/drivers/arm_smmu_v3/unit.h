@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // One SMMUv3 as its driver sees it: registers, stream table, command and event queues, ASIDs or VMIDs (IHI 0070).
 //
-// Stage 1 where the unit has it, else stage 2; stage 2 also below guests. Every command is followed by a CMD_SYNC: when a call returns, the
-// hardware says that it is complete.
+// Stage 1 where the unit has it, else stage 2; stage 2 also below guests. Every command is followed by a CMD_SYNC: when
+// a call returns, the hardware says that it is complete.
 #pragma once
 
 #include <array>
@@ -84,9 +84,9 @@ class Unit {
 
   // The stream's entry exists afterwards, aborting if it is new. ENODEV: no such stream id; ENOMEM.
   Result<> make_stream(StreamId stream);
-  // Makes the stream translate as `wanted` says; returns when no DMA uses what was there before. Where one word decides,
-  // no DMA is refused on the way; else the stream is aborted for a moment. ENODEV: the hardware did not take the
-  // commands; the stream is then aborted in memory, or as it was.
+  // Makes the stream translate as `wanted` says; returns when no DMA uses what was there before. Where one word
+  // decides, no DMA is refused on the way; else the stream is aborted for a moment. ENODEV: the hardware did not take
+  // the commands; the stream is then aborted in memory, or as it was.
   Result<> set_stream(StreamId stream, const StreamEntry& wanted);
   // The descriptor of the PASID was written over, or any of the stream's.
   Result<> forget_descriptor(StreamId stream, std::optional<Pasid> pasid);
@@ -105,7 +105,8 @@ class Unit {
   // What devices keep in TLBs of their own; no PASID: of all of them. A range may grow to the next power of two.
   Result<> forget_device_translations(std::span<const StreamId> streams, std::optional<Pasid> pasid, IovaRange range);
 
-  // Whose streams events and page requests are about. A master is added when it can be told, and removed before it ends.
+  // Whose streams events and page requests are about. A master is added when it can be told, and removed before it
+  // ends.
   void add_master(Master& master) EXCLUDES(masters_mutex_);
   void remove_master(const Master& master) EXCLUDES(masters_mutex_);
   Result<> resume(StreamId stream, std::uint32_t tag, bool retry);

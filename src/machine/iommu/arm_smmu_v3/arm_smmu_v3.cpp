@@ -95,8 +95,7 @@ std::uint64_t make_idr0(const Options& options) {
 
 std::uint64_t make_idr1(const Options& options) {
   return kIdr1["SIDSIZE"].put(options["stream_id_bits"]) | kIdr1["SSIDSIZE"].put(options["substream_bits"]) |
-         kIdr1["CMDQS"].put(options["command_queue"]) |
-         kIdr1["EVENTQS"].put(options["event_queue"]) |
+         kIdr1["CMDQS"].put(options["command_queue"]) | kIdr1["EVENTQS"].put(options["event_queue"]) |
          kIdr1["PRIQS"].put(options.flag("ats") && options.flag("pri") ? options["page_request_queue"] : 0);
 }
 
@@ -271,8 +270,7 @@ std::optional<Translation> ArmSmmuV3::pass(const Transaction& transaction) const
 }
 
 ArmSmmuV3::Attempt ArmSmmuV3::attempt(const Transaction& transaction) {
-  if (!kCr0["SMMUEN"].is_set(cr0_))
-    return {kGbpa["ABORT"].is_set(gbpa_) ? std::nullopt : pass(transaction)};
+  if (!kCr0["SMMUEN"].is_set(cr0_)) return {kGbpa["ABORT"].is_set(gbpa_) ? std::nullopt : pass(transaction)};
 
   // Taken before the configuration is read: an invalidation in between makes the insert below a no-op.
   const Iotlb::Ticket ticket = iotlb_.ticket();

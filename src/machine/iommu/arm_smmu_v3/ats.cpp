@@ -44,7 +44,8 @@ bool ArmSmmuV3::admits_translated(const Transaction& transaction, const Translat
   }
   if (!context_.paranoid || config.kind != StreamConfig::Kind::translate) return true;
   if (const auto stale = disagreement(transaction, config, kept))
-    context_.findings.add(fmt::format("{}: stale translation: {} (kept by the device); missing: CMD_ATC_INV", name(), *stale));
+    context_.findings.add(
+        fmt::format("{}: stale translation: {} (kept by the device); missing: CMD_ATC_INV", name(), *stale));
   return true;
 }
 

@@ -60,9 +60,9 @@ StreamConfig ArmSmmuV3::config_of(StreamId stream, Pasid substream) {
     if (epoch != config_epoch_) continue;  // invalidated while it was read: read again
     if (cached) {
       if (config != *cached)
-        context_.findings.add(fmt::format("{}: stale configuration: stream {:#x}{}; missing: CMD_CFGI_STE or CMD_CFGI_CD",
-                                          name(), stream,
-                                          substream != 0 ? fmt::format(", substream {:#x}", substream) : ""));
+        context_.findings.add(
+            fmt::format("{}: stale configuration: stream {:#x}{}; missing: CMD_CFGI_STE or CMD_CFGI_CD", name(), stream,
+                        substream != 0 ? fmt::format(", substream {:#x}", substream) : ""));
       return *cached;
     }
     configs_.insert_or_assign(key, config);
@@ -193,7 +193,8 @@ bool ArmSmmuV3::read_stage2(const SteWords& ste, StreamConfig& config) const {
   stage.input_bits = 64 - static_cast<unsigned>(kSte2["S2T0SZ"].get(ste2));
   if (!kSte2["S2AA64"].is_set(ste2) || kSte2["S2ENDI"].is_set(ste2) || !granule_supported(stage.granule_lg2))
     return false;
-  if (stage.input_bits < kLeastInputBits || stage.input_bits > output_bits(kLargestSize, stage.granule_lg2)) return false;
+  if (stage.input_bits < kLeastInputBits || stage.input_bits > output_bits(kLargestSize, stage.granule_lg2))
+    return false;
   const auto sl0 = static_cast<unsigned>(kSte2["S2SL0"].get(ste2));
   const unsigned deepest = stage.granule_lg2 == 12 ? 2 : 3;
   if (sl0 > deepest) return false;

@@ -57,8 +57,10 @@ bool ArmSmmuV3::raise_error(std::uint64_t gerror_bit) {
 ArmSmmuV3::OutputQueue::Put ArmSmmuV3::put_into(OutputQueue& queue, const OutputPlace& place,
                                                 std::span<const std::uint64_t> entry) {
   using Put = OutputQueue::Put;
-  const auto log2 = static_cast<unsigned>(std::min<std::uint64_t>(kQueueBaseBits["LOG2SIZE"].get(place.base), place.most_lg2));
-  const PhysAddr first{align_down(kQueueBaseBits["ADDR"].in_place(place.base), std::uint64_t{entry.size_bytes()} << log2)};
+  const auto log2 =
+      static_cast<unsigned>(std::min<std::uint64_t>(kQueueBaseBits["LOG2SIZE"].get(place.base), place.most_lg2));
+  const PhysAddr first{
+      align_down(kQueueBaseBits["ADDR"].in_place(place.base), std::uint64_t{entry.size_bytes()} << log2)};
   const std::scoped_lock lock(queues_mutex_);
   const std::uint32_t wrap = 1u << log2, indices = (2u << log2) - 1;
   const auto prod = static_cast<std::uint32_t>(kEventqProd["WR"].get(queue.prod)) & indices;

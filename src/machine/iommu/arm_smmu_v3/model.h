@@ -47,7 +47,7 @@ struct WalkFault {
 inline constexpr unsigned kGranuleOf[] = {12, 16, 14, 0};  // TG0 and S2TG; 3 is reserved
 inline constexpr unsigned kLeastInputBits = 25;
 inline constexpr std::uint64_t kStallsAreAChoice = 0, kNeverStalls = 1, kAlwaysStalls = 2;  // IDR0.STALL_MODEL
-inline constexpr std::uint8_t kClassDescriptor = 0, kClassTable = 1, kClassInput = 2;  // kEvent1["CLASS"]
+inline constexpr std::uint8_t kClassDescriptor = 0, kClassTable = 1, kClassInput = 2;       // kEvent1["CLASS"]
 
 // What the stream table and the context descriptor say about a stream, or one of its substreams.
 struct StreamConfig {
@@ -126,7 +126,7 @@ class ArmSmmuV3 final : public IommuUnit {
   };
   bool record(const EventRecord& event);  // false: nobody will read it
   static std::array<std::uint64_t, hw::smmuv3::kEventWords> words_of(const EventRecord& event);
-  bool raise_error(std::uint64_t gerror_bit);  // true: it is new
+  bool raise_error(std::uint64_t gerror_bit);   // true: it is new
   OutputQueue* queue_at(std::uint64_t offset);  // nullptr: no index of one
   std::uint64_t read_index(std::uint32_t offset);
   void write_index(std::uint32_t offset, std::uint64_t value);
@@ -184,7 +184,7 @@ class ArmSmmuV3 final : public IommuUnit {
   FutexLock registers_mutex_;
   std::array<std::uint64_t, kFileBytes / 8> file_{};
   bool device_did_not_answer_ = false;  // since the last CMD_SYNC
-  std::uint32_t pending_lines_ = 0;  // interrupts to raise once registers_mutex_ is free
+  std::uint32_t pending_lines_ = 0;     // interrupts to raise once registers_mutex_ is free
 
   std::atomic<std::uint32_t> cr0_{0}, gbpa_{0}, irq_ctrl_{0};
   std::atomic<std::uint32_t> gerror_{0}, gerrorn_{0};  // DMA threads raise errors, too

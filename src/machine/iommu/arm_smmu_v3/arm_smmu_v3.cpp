@@ -302,6 +302,7 @@ ArmSmmuV3::Attempt ArmSmmuV3::attempt(const Transaction& transaction) {
 // A transaction that stalls waits here: after the answer everything is read anew (3.12.2).
 ArmSmmuV3::Attempt ArmSmmuV3::fault(const Transaction& transaction, const WalkFault& fault) {
   if (fault.stall) {
+    const DmaPause waiting;  // an invalidation does not wait for it
     const auto tag = stalls_.begin(transaction.stream);
     if (!tag) return {};
     if (record({fault.event, transaction, fault, tag})) return {std::nullopt, stalls_.wait(*tag)};

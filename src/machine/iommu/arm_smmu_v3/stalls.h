@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Stalled transactions (IHI0070 3.12.2): each waits on its own thread under a tag, until software says what becomes of
-// it. Waiting holds no lock of the unit and, as every walk, no copy.
+// it. Waiting holds no lock of the unit, and the caller has paused its copy.
 #pragma once
 
 #include <array>

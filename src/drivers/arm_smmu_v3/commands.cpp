@@ -171,22 +171,18 @@ Result<> Unit::invalidate_pages(TlbTag tag, IovaRange range, bool leaf_only) {
 // ---- Devices' own TLBs and faults (4.5, 4.6) ---------------------------------------------------------------------
 
 // The range is a power of two of pages, aligned to its size: the least one that covers what is asked for.
-Result<> Unit::forget_device_translations(std::span<const StreamId> streams, std::optional<Pasid> pasid,
-                                          IovaRange range) {
+Result<> Unit::forget_device_translations(StreamId stream, std::optional<Pasid> pasid, IovaRange range) {
   constexpr unsigned kEverything = 52;
   const std::uint64_t first = range.first.value >> kPageShift, last = range.last.value >> kPageShift;
   const auto size = static_cast<unsigned>(std::bit_width(first ^ last));
-  Command command{kCommandAtcInv0["Opcode"].put(std::to_underlying(Opcode::atc_inv)), 0};
-  if (!pasid) command.word0 |= kCommandAtcInv0["SSV"].put(1) | kCommandAtcInv0["Global"].put(1);
-  if (pasid && *pasid != 0) command.word0 |= kCommandAtcInv0["SSV"].put(1) | kCommandAtcInv0["SubstreamID"].put(*pasid);
-  command.word1 = size >= kEverything ? kCommandAtcInv1["Size"].put(kEverything)
-                                      : kCommandAtcInv1["Size"].put(size) |
-                                            kCommandAtcInv1["Address"].in_place(first >> size << (size + kPageShift));
-  for (const StreamId stream : streams) {
-    command.word0 = kCommandAtcInv0["StreamID"].set(command.word0, stream);
-    TRY(submit(command));
-  }
-  return {};
+  Command command{kCommandAtcInv0["Opcode"].put(std::to_underlying(Opcode::atc_inv)) |
+                      kCommandAtcInv0["StreamID"].put(stream) | kCommandAtcInv0["SSV"].put(pasid != Pasid{0}) |
+                      kCommandAtcInv0["Global"].put(!pasid) | kCommandAtcInv0["SubstreamID"].put(pasid.value_or(0)),
+                  kCommandAtcInv1["Size"].put(kEverything)};
+  if (size < kEverything)
+    command.word1 =
+        kCommandAtcInv1["Size"].put(size) | kCommandAtcInv1["Address"].in_place(first >> size << (size + kPageShift));
+  return submit(command);
 }
 
 Result<> Unit::resume(StreamId stream, std::uint32_t tag, bool retry) {

@@ -200,7 +200,7 @@ Result<> Master::attach_pasid(Pasid pasid, const PagingDomain* to, UnitId id) {
     TRY(write_descriptor(pasid, &wanted));
   }
   TRY(install());
-  if (tlb_.translates) TRY(unit_.forget_device_translations(streams_, pasid, kEverything));
+  if (tlb_.translates) TRY(unit_.forget_device_translations(streams_.front(), pasid, kEverything));
   return to != nullptr ? unit_.invalidate_id(to->tag(id)) : Result<>{};
 }
 
@@ -213,6 +213,7 @@ Result<> Master::block() {
 }
 
 // ---- The device's own TLB ---------------------------------------------------------------------------------------
+// It is behind the first of the device's ids: nobody asks for translations under an alias.
 
 // It asks where the entries let requests be answered, and for pages where somebody brings them.
 Master::OnTlb Master::wanted_of_tlb() const {
@@ -233,8 +234,8 @@ void Master::switch_tlb(OnTlb wanted) {
 }
 
 Result<> Master::forget_all_translations() {
-  TRY(unit_.forget_device_translations(streams_, 0, kEverything));
-  for (const OfPasid& each : pasids_) TRY(unit_.forget_device_translations(streams_, each.pasid, kEverything));
+  TRY(unit_.forget_device_translations(streams_.front(), 0, kEverything));
+  for (const OfPasid& each : pasids_) TRY(unit_.forget_device_translations(streams_.front(), each.pasid, kEverything));
   return {};
 }
 
@@ -243,8 +244,8 @@ Result<> Master::forget_translations(Pasid pasid, IovaRange range) {
   const MutexLock lock(mutex_);
   if (!tlb_.translates) return {};
   const bool nested = domain_ != nullptr && domain_->type() == DomainType::nested;
-  return nested ? unit_.forget_device_translations(streams_, std::nullopt, kEverything)
-                : unit_.forget_device_translations(streams_, pasid, range);
+  return nested ? unit_.forget_device_translations(streams_.front(), std::nullopt, kEverything)
+                : unit_.forget_device_translations(streams_.front(), pasid, range);
 }
 
 // ---- Faults -----------------------------------------------------------------------------------------------------
@@ -255,7 +256,11 @@ void Master::report(const PageRequest& request) const {
 }
 
 Result<> Master::respond(const PageRequest& request, PageAnswer answer) {
-  if (stalls_) return unit_.resume(streams_.front(), request.index, answer == PageAnswer::success);
+  if (stalls_) {
+    // The request does not say under which of its ids the device sent it: a tag of another one is ignored (4.6.1).
+    for (const StreamId stream : streams_) TRY(unit_.resume(stream, request.index, answer == PageAnswer::success));
+    return {};
+  }
   return unit_.answer_page_request(streams_.front(), request, answer);
 }
 

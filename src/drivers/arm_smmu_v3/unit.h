@@ -102,8 +102,8 @@ class Unit {
   Result<> invalidate_pages(TlbTag tag, IovaRange range, bool leaf_only);
   // Every translation of stage 1 over the stage 2 of this VMID.
   Result<> invalidate_guest(UnitId vmid);
-  // What devices keep in TLBs of their own; no PASID: of all of them. A range may grow to the next power of two.
-  Result<> forget_device_translations(std::span<const StreamId> streams, std::optional<Pasid> pasid, IovaRange range);
+  // What a device keeps in a TLB of its own; no PASID: of all of them. A range may grow to the next power of two.
+  Result<> forget_device_translations(StreamId stream, std::optional<Pasid> pasid, IovaRange range);
 
   // Whose streams events and page requests are about. A master is added when it can be told, and removed before it
   // ends.

@@ -87,6 +87,9 @@ row("device copy, 64 B", copies["DeviceCopy/64"], "ns", 25)
 row("memcpy, 64 B", copies["Memcpy/64"], "ns")
 row("device copy, 4 KiB, over memcpy", copies["DeviceCopy/4096"] / copies["Memcpy/4096"], "times", 1.05)
 row("join an existing domain and leave it", copies["JoinAndLeave"], "ns")
+crowds = google("search_bench")
+for groups in (16, 256, 4096):
+    row(f"join, one of {groups} groups behind 64 units of four kinds", crowds[f"Join/{groups}"] / groups, "ns")
 areas = google("area_bench", "--benchmark_filter=ChurnRandom<OurAreas>|Allocate")
 for name, label in (("1000", "1 k"), ("100000", "100 k"), ("1000000", "1 M")):
     row(f"an area in or out at random, {label} live", areas[f"ChurnRandom<OurAreas>/{name}"], "ns", 100)

@@ -11,7 +11,8 @@ Outcome run_once(const Bench& bench, const Steps& steps) {
   Outcome outcome;
   const auto trial = Trial::create(bench.driver, bench.spec, bench.models);
   if (!trial) {
-    outcome.finding = Finding{Law::probe, FailureKind::none, std::string("the machine does not come up: ") + trial.error().why};
+    outcome.finding =
+        Finding{Law::probe, FailureKind::none, std::string("the machine does not come up: ") + trial.error().why};
     return outcome;
   }
   for (const Step& step : steps) {
@@ -43,7 +44,8 @@ Outcome run_steps(const Bench& bench, const Steps& steps) {
     lost = live_allocations() - before;
     if (lost <= 0) return outcome;
   }
-  outcome.finding = Finding{Law::leak, outcome.struck_as, "memory is not given back: " + std::to_string(lost) + " allocations"};
+  outcome.finding =
+      Finding{Law::leak, outcome.struck_as, "memory is not given back: " + std::to_string(lost) + " allocations"};
   return outcome;
 }
 

@@ -20,7 +20,7 @@ struct Bench {
 
 struct Outcome {
   std::optional<Finding> finding = {};
-  std::size_t at = 0;                               // the step that broke the law; their number: the end
+  std::size_t at = 0;                                // the step that broke the law; their number: the end
   std::array<std::uint64_t, kFailureKinds> asked{};  // steps that had something to do, by what failed in them
   // Of the last step.
   bool struck = false;

@@ -49,8 +49,8 @@ struct Shard {
 
 struct CheckOptions {
   std::uint64_t seed = 1;
-  unsigned sequences = 50;   // random ones for each machine
-  unsigned jobs = 1;         // processes; 0: in this one, where a driver that crashes takes it along
+  unsigned sequences = 50;  // random ones for each machine
+  unsigned jobs = 1;        // processes; 0: in this one, where a driver that crashes takes it along
   Shard shard = {};
   std::string_view steps = {};  // only this sequence (steps.h), on the first machine of each driver
   // Called now and then while it runs.

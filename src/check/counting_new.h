@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// The operator new of a program that links this: counts what lives, and fails the nth allocation of a thread on request.
-// Within a call it is the fault point "heap.new" besides.
+// The operator new of a program that links this: counts what lives, and fails the nth allocation of a thread on
+// request. Within a call it is the fault point "heap.new" besides.
 #pragma once
 
 #include <cstdint>

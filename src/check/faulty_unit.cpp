@@ -7,7 +7,7 @@
 #include "hw/amd_iommu.h"
 #include "hw/smmuv3.h"
 #include "hw/virtio_iommu.h"
-#include "hw/vtd.h"
+#include "hw/vtd_scalable.h"
 
 namespace softiommu::check {
 
@@ -17,7 +17,7 @@ namespace {
 struct CommandQueue {
   std::string_view model;
   std::uint64_t tail_register;
-  unsigned command_bytes;
+  unsigned (*command_bytes)(IommuUnit&);
   std::uint64_t (*base)(IommuUnit&);
   std::uint64_t (*bytes)(IommuUnit&);
   std::uint64_t (*head)(IommuUnit&);
@@ -35,13 +35,14 @@ std::uint64_t smmu_slots(IommuUnit& unit) {
 }
 
 constexpr auto kCommandQueues = std::to_array<CommandQueue>({
-    {"intel-vtd", vtd::kIqt.offset, vtd::kDescriptorBytes,
+    {"intel-vtd", vtd::kIqt.offset,
+     [](IommuUnit& unit) { return vtd::descriptor_bytes(unit.read64(vtd::kIqa.offset)); },
      [](IommuUnit& unit) { return vtd::kIqa["IQA"].in_place(unit.read64(vtd::kIqa.offset)); },
      [](IommuUnit& unit) { return std::uint64_t{vtd::queue_bytes(unit.read64(vtd::kIqa.offset))}; },
      [](IommuUnit& unit) { return vtd::kIqh["QH"].in_place(unit.read64(vtd::kIqh.offset)); },
      [](IommuUnit&, std::uint64_t written) { return vtd::kIqt["QT"].in_place(written); },
      vtd::kDescriptor["TYPE"].mask()},
-    {"arm-smmu-v3", smmu::kCmdqProd.offset, smmu::kCommandBytes,
+    {"arm-smmu-v3", smmu::kCmdqProd.offset, [](IommuUnit&) -> unsigned { return smmu::kCommandBytes; },
      [](IommuUnit& unit) { return smmu::kCmdqBase["ADDR"].in_place(unit.read64(smmu::kCmdqBase.offset)); },
      [](IommuUnit& unit) { return smmu_slots(unit) * smmu::kCommandBytes; },
      [](IommuUnit& unit) {
@@ -51,11 +52,11 @@ constexpr auto kCommandQueues = std::to_array<CommandQueue>({
        return smmu::kCmdqProd["WR"].get(written) % smmu_slots(unit) * smmu::kCommandBytes;
      },
      smmu::kCommandSync0["Opcode"].mask()},
-    {"amd-iommu", amd::kCommandTail.offset, amd::kQueueEntryBytes,
+    {"amd-iommu", amd::kCommandTail.offset, [](IommuUnit&) -> unsigned { return amd::kQueueEntryBytes; },
      [](IommuUnit& unit) { return amd::kCommandBase["ComBase"].in_place(unit.read64(amd::kCommandBase.offset)); },
      [](IommuUnit& unit) {
-       return std::uint64_t{amd::kQueueEntryBytes} << amd::kCommandBase["ComLen"].get(
-                  unit.read64(amd::kCommandBase.offset));
+       return std::uint64_t{amd::kQueueEntryBytes}
+              << amd::kCommandBase["ComLen"].get(unit.read64(amd::kCommandBase.offset));
      },
      [](IommuUnit& unit) { return unit.read64(amd::kCommandHead.offset); },
      [](IommuUnit&, std::uint64_t written) { return written; }, amd::kOpcode.mask()},
@@ -113,7 +114,8 @@ void FaultyUnit::spoil_commands(std::uint64_t offset, std::uint64_t value) {
   const auto queue = std::ranges::find(kCommandQueues, model(), &CommandQueue::model);
   if (queue == kCommandQueues.end() || offset != queue->tail_register) return;
   const std::uint64_t bytes = queue->bytes(real()), tail = queue->tail(real(), value);
-  for (std::uint64_t at = queue->head(real()); at != tail && at < bytes; at = (at + queue->command_bytes) % bytes) {
+  const unsigned step = queue->command_bytes(real());
+  for (std::uint64_t at = queue->head(real()); at != tail && at < bytes; at = (at + step) % bytes) {
     if (++seen_ != failure_.nth) continue;
     words(queue->base(real()) + at)[0] = queue->no_command;
     struck_ = true;

@@ -29,8 +29,7 @@ constexpr NamedRow kMayName[] = {
     {AttachFailure::no_device, FailureKind::answers},
 };
 bool may_name(AttachFailure answer, FailureKind kind) {
-  return std::ranges::any_of(kMayName,
-                             [&](const NamedRow& row) { return row.answer == answer && row.kind == kind; });
+  return std::ranges::any_of(kMayName, [&](const NamedRow& row) { return row.answer == answer && row.kind == kind; });
 }
 
 bool may_break_a_group(FailureKind kind) {
@@ -38,7 +37,9 @@ bool may_break_a_group(FailureKind kind) {
          kind == FailureKind::answers;
 }
 
-bool is_attach(Verb verb) { return row_of(verb).domain && row_of(verb).group && verb != Verb::make && verb != Verb::make_pasid; }
+bool is_attach(Verb verb) {
+  return row_of(verb).domain && row_of(verb).group && verb != Verb::make && verb != Verb::make_pasid;
+}
 
 }  // namespace
 
@@ -74,7 +75,8 @@ std::optional<Finding> Trial::judge(const Subject& subject, const Answer& answer
 // What the core had to report as a mistake.
 std::optional<Finding> Trial::judge_log() {
   if (!log_.has(" is broken: ")) return std::nullopt;
-  return finding(log_.has("made for the group") ? Law::fresh : Law::driver, log_.all().substr(0, log_.all().find('\n')));
+  return finding(log_.has("made for the group") ? Law::fresh : Law::driver,
+                 log_.all().substr(0, log_.all().find('\n')));
 }
 
 // The code, and whether it names what failed. Whether "incompatible" and "no space" are true is asked later.
@@ -163,8 +165,8 @@ std::optional<Finding> Trial::judge_pasids(Group& group, Law law) {
       return letter == wanted || letter == ' ' || (letter == '-' && group.broken());
     };
     if (!std::ranges::all_of(seen, right))
-      return finding(law, fmt::format("{} should read {} with PASID {} and reads {}", group.device_names(), wanted,
-                                      pasid, seen));
+      return finding(
+          law, fmt::format("{} should read {} with PASID {} and reads {}", group.device_names(), wanted, pasid, seen));
   }
   return std::nullopt;
 }
@@ -215,8 +217,9 @@ std::optional<Finding> Trial::another_would_do(const Subject& subject) {
                       : subject.from == nullptr ? group.attach_pasid(**domain, pasid, handle_)
                                                 : group.replace_pasid(**domain, pasid, handle_);
   if (!answer && answer.error().failure != AttachFailure::no_space)
-    return finding(Law::incompatible, fmt::format("it said \"incompatible\", but a fresh domain would not do either: {}",
-                                                  name_of(answer.error().failure)));
+    return finding(Law::incompatible,
+                   fmt::format("it said \"incompatible\", but a fresh domain would not do either: {}",
+                               name_of(answer.error().failure)));
   if (!answer) return std::nullopt;
   if (pasid != 0 && subject.from == nullptr) {
     group.detach_pasid(pasid);
@@ -242,7 +245,8 @@ std::optional<Finding> Trial::room_would_do(const Subject& subject) {
   const Answer answer = ask(subject, {});
   struck_as_ = because;
   if (answer.ok || answer.failure == AttachFailure::incompatible) return std::nullopt;
-  return finding(Law::leak, fmt::format("{} although nobody else uses anything", words_for(answer.failure, answer.code)));
+  return finding(Law::leak,
+                 fmt::format("{} although nobody else uses anything", words_for(answer.failure, answer.code)));
 }
 
 // ---- bring-up, and the end --------------------------------------------------------------------------------------

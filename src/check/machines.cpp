@@ -15,7 +15,10 @@ namespace {
 constexpr std::array<std::string_view, 5> kOneGroupEach = {"u0", "trio", "second", "u1", "u2"};
 
 constexpr auto kRows = std::to_array<HardwareRow>({
-    {.driver = "intel", .machine = "intel", .make = make_intel_driver, .units = R"toml(
+    {.driver = "intel",
+     .machine = "intel",
+     .make = make_intel_driver,
+     .units = R"toml(
 [[iommu]]
 name = "u0"
 model = "intel-vtd"
@@ -31,7 +34,8 @@ name = "u2"
 model = "intel-vtd"
 address_widths = [39]
 domain_id_bits = 6
-)toml", .crowd = 16},
+)toml",
+     .crowd = 16},
     // A hypervisor's: what is not present is cached, too, and there is no queue.
     {.driver = "intel", .machine = "intel-by-register", .make = make_intel_driver, .units = R"toml(
 [[iommu]]
@@ -56,6 +60,27 @@ address_widths = [39]
 snoop_control = false
 domain_id_bits = 6
 )toml"},
+    // Domains of u0 and u1 are on first-stage tables, those of u2 on second-stage ones.
+    {.driver = "intel", .machine = "intel-scalable", .make = make_intel_driver, .units = R"toml(
+[[iommu]]
+name = "u0"
+model = "intel-vtd"
+scalable = true
+second_stage = false
+domain_id_bits = 6
+[[iommu]]
+name = "u1"
+model = "intel-vtd"
+scalable = true
+second_stage = false
+domain_id_bits = 6
+[[iommu]]
+name = "u2"
+model = "intel-vtd"
+scalable = true
+first_stage = false
+domain_id_bits = 6
+)toml"},
     {.driver = "arm_smmu_v3", .machine = "arm_smmu_v3", .make = make_arm_smmu_v3_driver, .units = R"toml(
 [[iommu]]
 name = "u0"
@@ -66,6 +91,36 @@ asid_bits = 8
 name = "u1"
 model = "arm-smmu-v3"
 stages = "1"
+asid_bits = 8
+[[iommu]]
+name = "u2"
+model = "arm-smmu-v3"
+stages = "2"
+vmid_bits = 8
+)toml"},
+    // Everything that the hardware can: PASIDs, guests, dirty state, stalls, ATS.
+    {.driver = "arm_smmu_v3", .machine = "arm_smmu_v3-full", .make = make_arm_smmu_v3_driver, .units = R"toml(
+[[iommu]]
+name = "u0"
+model = "arm-smmu-v3"
+output_bits = 52
+substream_bits = 20
+force_write_back = true
+dirty = "dirty"
+stalls = "choice"
+ats = true
+pri = true
+asid_bits = 8
+[[iommu]]
+name = "u1"
+model = "arm-smmu-v3"
+output_bits = 52
+substream_bits = 20
+force_write_back = true
+dirty = "dirty"
+stalls = "choice"
+ats = true
+pri = true
 asid_bits = 8
 [[iommu]]
 name = "u2"
@@ -199,7 +254,10 @@ input_first = "4K"
 input_bits = 64
 domains = 7
 )toml"},
-    {.driver = "rockchip", .machine = "rockchip", .make = make_rockchip_driver, .units = R"toml(
+    {.driver = "rockchip",
+     .machine = "rockchip",
+     .make = make_rockchip_driver,
+     .units = R"toml(
 [memory]
 top = "4G"
 table_arena = "256M"
@@ -220,8 +278,12 @@ model = "rockchip-iommu"
 name = "u2"
 model = "rockchip-iommu"
 version = 2
-)toml", .behind = kOneGroupEach},
-    {.driver = "omap", .machine = "omap", .make = make_omap_driver, .units = R"toml(
+)toml",
+     .behind = kOneGroupEach},
+    {.driver = "omap",
+     .machine = "omap",
+     .make = make_omap_driver,
+     .units = R"toml(
 [memory]
 top = "4G"
 table_arena = "256M"
@@ -241,15 +303,21 @@ model = "omap-mmu"
 [[iommu]]
 name = "u2"
 model = "omap-mmu"
-)toml", .behind = kOneGroupEach},
-    {.driver = "tegra_gart", .machine = "tegra_gart", .make = make_tegra_gart_driver, .units = R"toml(
+)toml",
+     .behind = kOneGroupEach},
+    {.driver = "tegra_gart",
+     .machine = "tegra_gart",
+     .make = make_tegra_gart_driver,
+     .units = R"toml(
 [memory]
 top = "2G"
 table_arena = "256M"
 [[iommu]]
 name = "u0"
 model = "tegra-gart"
-)toml", .behind = {"u0", "u0", "u0", "u0", "u0"}, .times = 4},
+)toml",
+     .behind = {"u0", "u0", "u0", "u0", "u0"},
+     .times = 4},
 });
 
 struct Placed {

@@ -35,8 +35,10 @@ std::optional<bool> takes(System& system, Group& user, Group& maker) {
   const auto answer = user.attach(**domain);
   if (answer) user.detach();
   user.release_dma_owner();
-  if (!answer && answer.error().failure != AttachFailure::incompatible) return std::nullopt;
-  return answer.has_value();
+  if (answer) return true;
+  // With whatever words it is refused: those are judged when the question is asked.
+  const AttachFailure why = answer.error().failure;
+  return why == AttachFailure::no_memory || why == AttachFailure::no_space ? std::nullopt : std::optional(false);
 }
 
 Seat seat_of(World& world, Group& group) {
@@ -151,8 +153,9 @@ std::vector<Steps> questions(const Seat& seat) {
   return all;
 }
 
-constexpr FailureKind kSwept[] = {FailureKind::none,      FailureKind::ids,   FailureKind::memory, FailureKind::way_back,
-                                  FailureKind::registers, FailureKind::queue, FailureKind::answers};
+constexpr FailureKind kSwept[] = {FailureKind::none,     FailureKind::ids,       FailureKind::memory,
+                                  FailureKind::way_back, FailureKind::registers, FailureKind::queue,
+                                  FailureKind::answers};
 
 }  // namespace
 
@@ -175,10 +178,9 @@ struct Weight {
   unsigned weight;
 };
 constexpr Weight kWeights[] = {
-    {Verb::own, 6},          {Verb::release, 1},       {Verb::make, 4},          {Verb::make_pasid, 1},
-    {Verb::attach, 10},      {Verb::replace, 10},      {Verb::detach, 4},        {Verb::attach_pasid, 2},
-    {Verb::replace_pasid, 2}, {Verb::detach_pasid, 1}, {Verb::unmap, 2},         {Verb::map, 2},
-    {Verb::drop, 2},
+    {Verb::own, 6},      {Verb::release, 1}, {Verb::make, 4},         {Verb::make_pasid, 1},    {Verb::attach, 10},
+    {Verb::replace, 10}, {Verb::detach, 4},  {Verb::attach_pasid, 2}, {Verb::replace_pasid, 2}, {Verb::detach_pasid, 1},
+    {Verb::unmap, 2},    {Verb::map, 2},     {Verb::drop, 2},
 };
 
 class Dice {

@@ -41,9 +41,8 @@ std::uint64_t DriverReport::all_cases() const {
 }
 
 void add_breach(DriverReport& report, Breach breach) {
-  const auto same = std::ranges::find_if(report.breaches, [&](const Breach& other) {
-    return other.law == breach.law && other.failure == breach.failure;
-  });
+  const auto same = std::ranges::find_if(
+      report.breaches, [&](const Breach& other) { return other.law == breach.law && other.failure == breach.failure; });
   if (same == report.breaches.end()) {
     const auto key = [](const Breach& b) { return std::tuple(b.law, b.failure); };
     report.breaches.insert(std::ranges::upper_bound(report.breaches, key(breach), {}, key), std::move(breach));

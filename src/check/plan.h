@@ -34,7 +34,7 @@ class Plan {
   };
   struct Item {
     std::size_t place;
-    std::size_t sweep;     // of the place's sweeps; beyond them: a random sequence
+    std::size_t sweep;  // of the place's sweeps; beyond them: a random sequence
   };
 
   Bench bench(const Place& place) const;

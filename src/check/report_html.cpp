@@ -48,8 +48,7 @@ std::string cell(const DriverReport& driver, const FailureRow& row) {
 
 std::string matrix(const CheckReport& report) {
   std::string text = "<table>\n<tr><th>driver</th>";
-  for (const FailureRow& row : kFailures)
-    text += fmt::format("<th title=\"{}\">{}</th>", escaped(row.says), row.name);
+  for (const FailureRow& row : kFailures) text += fmt::format("<th title=\"{}\">{}</th>", escaped(row.says), row.name);
   text += "<th>all</th></tr>\n";
   for (const DriverReport& driver : report.drivers) {
     text += fmt::format("<tr><th>{}</th>", escaped(driver.name));
@@ -80,9 +79,10 @@ std::string kinds() {
 
 std::string report_html(const CheckReport& report) {
   std::string text(kHead);
-  text += fmt::format("<p>{} cases, seed {}. Each cell: cases in which that failed, and the laws that were not kept."
-                      "</p>\n",
-                      report.cases(), report.seed);
+  text += fmt::format(
+      "<p>{} cases, seed {}. Each cell: cases in which that failed, and the laws that were not kept."
+      "</p>\n",
+      report.cases(), report.seed);
   return text + matrix(report) + breaches(report) + kinds() + "</html>\n";
 }
 

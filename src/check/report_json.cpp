@@ -14,8 +14,9 @@ using Json = nlohmann::ordered_json;
 constexpr int kVersion = 1;
 
 Json to_json(const Breach& breach) {
-  return {{"law", name_of(breach.law)}, {"failure", name_of(breach.failure)}, {"machine", breach.machine},
-          {"steps", breach.steps},      {"what", breach.what},                {"cases", breach.count},
+  return {{"law", name_of(breach.law)}, {"failure", name_of(breach.failure)},
+          {"machine", breach.machine},  {"steps", breach.steps},
+          {"what", breach.what},        {"cases", breach.count},
           {"order", breach.order}};
 }
 

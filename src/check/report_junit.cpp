@@ -18,8 +18,8 @@ std::string test_case(const CheckReport& report, const DriverReport& driver, con
     failures += fmt::format("      <failure type=\"{}\" message=\"{}\">{}</failure>\n", name_of(breach.law),
                             escaped(breach.what), escaped(command_for(report, driver.name, breach)));
   }
-  const std::string open = fmt::format("    <testcase classname=\"softiommu.check.{}\" name=\"{}\"",
-                                       escaped(driver.name), row.name);
+  const std::string open =
+      fmt::format("    <testcase classname=\"softiommu.check.{}\" name=\"{}\"", escaped(driver.name), row.name);
   return failures.empty() ? open + "/>\n" : open + ">\n" + failures + "    </testcase>\n";
 }
 

@@ -4,9 +4,9 @@
 //   own 0000:00:02.0; make A 0000:00:02.0; attach 0000:00:02.0 A !memory:3
 //
 // A group is named by its first device. Domains are letters: where a device reads the letter A, it translates through
-// domain A. `!KIND:N` makes the Nth place fail at which that kind of failure can happen (`!ids` alone: other groups have
-// taken all ids before), `*N` asks N times. A step that makes no sense where it stands does nothing, so that every part
-// of a sequence is a sequence.
+// domain A. `!KIND:N` makes the Nth place fail at which that kind of failure can happen (`!ids` alone: other groups
+// have taken all ids before), `*N` asks N times. A step that makes no sense where it stands does nothing, so that every
+// part of a sequence is a sequence.
 #pragma once
 
 #include <optional>

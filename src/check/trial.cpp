@@ -116,8 +116,9 @@ bool Trial::applies_to_domain(const Step& step, Group* group) {
     case Verb::drop:
       return slots_.contains(step.domain) && !in_use(*domain);
     case Verb::attach_pasid:
-    case Verb::replace_pasid:
       return owned_.contains(step.group) && group->driver().attaches_pasids();
+    case Verb::replace_pasid:
+      return owned_.contains(step.group) && group->domain(step.pasid) != nullptr;
     default:
       return owned_.contains(step.group);
   }
@@ -249,7 +250,8 @@ Trial::Answer Trial::act(const Subject& subject) {
   const Step& step = subject.step;
   const auto attached = [](const AttachResult<>& result) -> Answer {
     if (result) return {};
-    return {.ok = false, .failure = result.error().failure, .code = result.error().code, .reason = result.error().reason};
+    return {
+        .ok = false, .failure = result.error().failure, .code = result.error().code, .reason = result.error().reason};
   };
   const auto done = [](const Result<>& result) -> Answer {
     if (result) return {};

@@ -108,8 +108,8 @@ class Trial {
   std::vector<std::pair<Group*, std::unique_ptr<Domain>>> crowd_;
   bool struck_ = false, asked_ = false;
   FailureKind struck_as_ = FailureKind::none;
-  bool hurt_ = false;   // a unit stopped once: its driver may have given it up
-  bool spent_ = false;  // a judgement took the world apart
+  bool hurt_ = false;     // a unit stopped once: its driver may have given it up
+  bool spent_ = false;    // a judgement took the world apart
   bool unknown_ = false;  // what devices reach: the hardware did not even let itself be blocked
 };
 

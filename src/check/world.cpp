@@ -34,8 +34,8 @@ Result<std::unique_ptr<World>> World::create(const CheckedDriver& driver, const 
 }
 
 Result<> World::make_machine(const MachineSpec& spec) {
-  machine_ = TRY(Machine::create(
-      spec, {.time = Executor::Time::virtual_time, .paranoid = true, .extra_unit_models = models_}));
+  machine_ = TRY(
+      Machine::create(spec, {.time = Executor::Time::virtual_time, .paranoid = true, .extra_unit_models = models_}));
   void* const mapped =
       mmap(nullptr, kLetters * kPageBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (mapped == MAP_FAILED) return fail(ENOMEM, "memory for the letters");
@@ -48,8 +48,7 @@ Result<> World::pin_letters() {
     std::byte* const page = memory_ + number * kPageBytes;
     *page = static_cast<std::byte>(number == kIdentityPage ? kIdentity : kFirstLetter + static_cast<char>(number));
     for (std::uint64_t done = 0; done < kPageBytes;) {
-      const PhysRun run =
-          TRY(machine_->memory().pin(reinterpret_cast<std::uintptr_t>(page) + done, kPageBytes - done));
+      const PhysRun run = TRY(machine_->memory().pin(reinterpret_cast<std::uintptr_t>(page) + done, kPageBytes - done));
       if (done == 0) letters_[number] = run.first;
       pinned_.push_back(run);
       done += run.bytes;

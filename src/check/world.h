@@ -56,7 +56,7 @@ class World {
     std::unique_ptr<DmaPort> port;
   };
   static constexpr std::uint64_t kPageBytes = 64 * kKiB;  // of a letter: the largest granule that hardware has
-  static constexpr std::size_t kLetters = 27;            // A to Z, and the page of identity
+  static constexpr std::size_t kLetters = 27;             // A to Z, and the page of identity
 
   World(const CheckedDriver& driver, std::span<const UnitModel> models) : driver_(driver), models_(models) {}
   Result<> make_machine(const MachineSpec& spec);

@@ -55,8 +55,8 @@ inline bool enable_ats(const Device& device) {
 inline void disable_ats(const Device& device) {
   detail::set(device, hw::pci::extended::kAddressTranslationServices, hw::pci::ats::kControl, 0);
 }
-// Does the device keep translations (IOMMU_HW_CAP_PCI_ATS_NOT_SUPPORTED is the opposite)?
-inline bool has_ats(const Device& device) {
+// Does it keep translations now (IOMMU_HW_CAP_PCI_ATS_NOT_SUPPORTED is the opposite)?
+inline bool ats_is_on(const Device& device) {
   PciFunction* const function = device.function();
   const unsigned at =
       function != nullptr ? function->find_extended_capability(hw::pci::extended::kAddressTranslationServices) : 0;

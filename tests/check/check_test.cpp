@@ -52,15 +52,20 @@ TEST_F(OneDriver, EachKindOfFailureStrikes) {
     FailureKind as;
   };
   constexpr Row kRows[] = {
-      {"intel", "!memory:1", FailureKind::memory},       {"intel", "!ids", FailureKind::ids},
+      {"intel", "!memory:1", FailureKind::memory},
+      {"intel", "!ids", FailureKind::ids},
       {"intel", "!way-back:1", FailureKind::way_back},
-      {"rockchip", "!registers:1", FailureKind::registers}, {"intel-by-register", "!registers:2", FailureKind::registers},
-      {"amd", "!queue:1", FailureKind::queue},           {"arm_smmu_v3", "!queue:1", FailureKind::queue},
-      {"virtio_iommu", "!answers:1", FailureKind::answers}, {"virtio_iommu", "!answers:8", FailureKind::answers},
+      {"rockchip", "!registers:1", FailureKind::registers},
+      {"intel-by-register", "!registers:2", FailureKind::registers},
+      {"amd", "!queue:1", FailureKind::queue},
+      {"arm_smmu_v3", "!queue:1", FailureKind::queue},
+      {"virtio_iommu", "!answers:1", FailureKind::answers},
+      {"virtio_iommu", "!answers:8", FailureKind::answers},
   };
   for (const Row& row : kRows) {
     choose(row.machine);
-    const Outcome outcome = run(std::string("own 0000:00:02.0; make A 0000:00:02.0; attach 0000:00:02.0 A ") + row.failure);
+    const Outcome outcome =
+        run(std::string("own 0000:00:02.0; make A 0000:00:02.0; attach 0000:00:02.0 A ") + row.failure);
     EXPECT_EQ(outcome.struck_as, row.as) << row.machine << " " << row.failure;
     EXPECT_FALSE(outcome.finding) << row.machine << " " << row.failure << ": " << outcome.finding->what;
   }
@@ -70,8 +75,9 @@ TEST_F(OneDriver, APointOfTheHardwareIsCountedAsSuch) {
   choose("omap");
   bool struck = false;
   for (int n = 1; n < 10; ++n)
-    struck |= run("own 0000:00:02.0; make A 0000:00:02.0; attach 0000:00:02.0 A !memory:" + std::to_string(n)).struck_as ==
-              FailureKind::hardware;
+    struck |=
+        run("own 0000:00:02.0; make A 0000:00:02.0; attach 0000:00:02.0 A !memory:" + std::to_string(n)).struck_as ==
+        FailureKind::hardware;
   EXPECT_TRUE(struck);
 }
 
@@ -106,9 +112,9 @@ TEST_F(OneDriver, TheMatrixHasDomainsThatFitAndSuchThatDoNot) {
     ASSERT_TRUE(seats) << row.machine;
     EXPECT_THAT(seats->size(), Gt(1u));
     EXPECT_TRUE(std::ranges::none_of(*seats, [](const Seat& seat) { return seat.foreign.empty(); })) << row.machine;
-    EXPECT_TRUE(row.driver == "tegra_gart" || std::ranges::any_of(*seats, [](const Seat& seat) {
-                  return !seat.misfits.empty();
-                })) << row.machine;
+    EXPECT_TRUE(row.driver == "tegra_gart" ||
+                std::ranges::any_of(*seats, [](const Seat& seat) { return !seat.misfits.empty(); }))
+        << row.machine;
   }
 }
 

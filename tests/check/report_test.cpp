@@ -41,7 +41,8 @@ TEST(CheckReport, InJsonCanBeReadAgain) {
   const auto again = parse_report(report_json(whole));
   ASSERT_TRUE(again);
   EXPECT_EQ(report_json(*again), report_json(whole));
-  for (const char* text : {"", "{}", "[]", "null", "{\"softiommu_check\": 2}"}) EXPECT_FALSE(parse_report(text)) << text;
+  for (const char* text : {"", "{}", "[]", "null", "{\"softiommu_check\": 2}"})
+    EXPECT_FALSE(parse_report(text)) << text;
 }
 
 TEST(CheckReport, InHtmlIsGreenOrLinksTheBreachAndEscapesIt) {

@@ -9,7 +9,8 @@ namespace {
 
 TEST(CheckSteps, ReadAsTheyArePrinted) {
   constexpr std::string_view kText =
-      "own 0000:00:02.0; make A 0000:00:02.0; attach 0000:00:02.0 A !memory:3; replace 0000:00:02.0 identity !ids *300; "
+      "own 0000:00:02.0; make A 0000:00:02.0; attach 0000:00:02.0 A !memory:3; replace 0000:00:02.0 identity !ids "
+      "*300; "
       "attach-pasid 0000:00:02.0 A 7; unmap A; detach 0000:00:02.0; probe !registers:4";
   const auto steps = parse_steps(kText);
   ASSERT_TRUE(steps);

@@ -33,7 +33,7 @@ struct Peculiarity {
   bool one_by_one, shares, misfits;
   Iova iova = DriverCase{}.iova;
 };
-constexpr Peculiarity kPeculiarities[] = {
+const Peculiarity kPeculiarities[] = {
     {"rockchip", false, true, true},
     {"omap", false, false, true},
     {"amd-both-tables", true, true, false},

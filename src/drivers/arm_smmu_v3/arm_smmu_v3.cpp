@@ -139,6 +139,8 @@ Result<std::unique_ptr<Domain>> ArmSmmuV3Driver::allocate(std::span<Device* cons
 // First what the domain is, then what the device is doing.
 AttachResult<> ArmSmmuV3Driver::admits(const Switch& change) {
   const Master& master = master_of(*change.device);
+  if (change.pasid != 0 && change.to->type() != DomainType::blocked && !master.reaches(change.pasid))
+    return driver_says(AttachFailure::no_device, {"PASID", change.pasid, master.pasid_bits()});  // no domain would do
   switch (change.to->type()) {
     case DomainType::blocked:
       return {};

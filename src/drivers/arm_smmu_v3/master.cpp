@@ -163,7 +163,7 @@ const Domain* Master::domain() const {
 }
 
 Result<> Master::reserve(Pasid pasid) {
-  if (table_ == nullptr || !table_->reaches(pasid)) return fail(ENODEV, "the device has no such PASID");
+  if (!reaches(pasid)) return fail(ENODEV, "the device has no such PASID");
   bool new_leaf = false;
   const auto reserved = without_throwing([&]() -> Result<> {
     const MutexLock lock(mutex_);

@@ -41,6 +41,8 @@ class Master final : public DeviceData {
   // ---- attach; one at a time, under the group's lock
   bool has_pasids() const EXCLUDES(mutex_);
   const Domain* domain() const EXCLUDES(mutex_);
+  // Can its requests carry this PASID?
+  bool reaches(Pasid pasid) const { return table_ != nullptr && table_->reaches(pasid); }
   // The PASID's descriptor can be written without memory afterwards. ENODEV: there is no such PASID; ENOMEM.
   Result<> reserve(Pasid pasid);
   // Requests without a PASID go through `to`, which the unit knows by `id` if it is a paging domain. Returns when no

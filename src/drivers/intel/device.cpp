@@ -104,7 +104,10 @@ Result<> IntelDevice::set_entry(Pasid pasid, const PasidEntry& entry) {
   if (old.present()) {
     // Not present first: the words cannot change together.
     Unit::store(place[0], 0);
-    TRY(flush(pasid, old));
+    if (const auto flushed = flush(pasid, old); !flushed) {
+      // Whoever comes next finds nothing in the tables to flush: what is cached goes now, or the unit is deaf.
+      return unit_.invalidate_everything() ? flushed : fail(ENODEV, "the unit takes no invalidation");
+    }
   }
   for (std::size_t word = entry.words.size(); word-- > 0;) Unit::store(place[word], entry.words[word]);
   if (!entry.present() || !unit_.caching_mode()) return {};

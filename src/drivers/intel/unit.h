@@ -93,6 +93,8 @@ class Unit {
   Result<> flush_id(const IntelDomain& /*domain*/, DomainId id) { return invalidate_domain(id); }
   static bool same_ids(const IntelDomain& /*a*/, const IntelDomain& /*b*/) { return true; }
 
+  // All that is cached, of every device.
+  Result<> invalidate_everything();
   Result<> invalidate_domain(DomainId id);
   Result<> invalidate_pages(DomainId id, IovaRange range, bool leaf_only);
   // Scalable mode: the PASID cache; translations of a first stage, all or some.
@@ -137,7 +139,6 @@ class Unit {
   Result<> submit(Descriptor descriptor) EXCLUDES(queue_mutex_);
   void pass_over_descriptor() REQUIRES(queue_mutex_);
   Result<> invalidate_context(DomainId id, StreamId stream);
-  Result<> invalidate_everything();
   Result<> iotlb_by_register(hw::vtd::Granularity granularity, DomainId id, std::uint64_t iva);
   std::uint64_t* context_words(StreamId stream);
   // The word of the root table that points to the stream id's context table.

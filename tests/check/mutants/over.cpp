@@ -29,7 +29,10 @@ class OverDriver::Inner {
     }
   }
   ~Inner() {
-    for (std::size_t i = 0; i < outer_.size(); ++i) outer_[i].words = inner_[i].words;
+    for (std::size_t i = 0; i < outer_.size(); ++i) {
+      outer_[i].words = inner_[i].words;
+      outer_[i].blocked = inner_[i].blocked;
+    }
   }
   Inner(const Inner&) = delete;
   Inner& operator=(const Inner&) = delete;

@@ -199,7 +199,7 @@ Result<> Context::get_hw_info(Call& call) {
     if (byte != 0) return fail(EOPNOTSUPP, "a reserved field is set");
   const bool typed = (request.flags & abi::kHwInfoInputType) != 0;
   HardwareInfo info;
-  bool tracks_dirty = false, has_ats = false;
+  bool tracks_dirty = false, ats_is_on = false;
   unsigned pasid_bits = 0;
   {
     const MutexLock lock(mutex_);
@@ -208,7 +208,7 @@ Result<> Context::get_hw_info(Call& call) {
     info = device->group().group.driver().hardware_info(device->device());
     tracks_dirty = device->group().group.driver().tracks_dirty(device->device());
     pasid_bits = device->group().group.driver().pasid_bits(device->device());
-    has_ats = pci_ats::has_ats(device->device());
+    ats_is_on = pci_ats::ats_is_on(device->device());
   }
   if (typed && request.data_type != abi::kHwInfoNone && request.data_type != info.type)
     return fail(EOPNOTSUPP, "not this hardware's type");
@@ -224,7 +224,7 @@ Result<> Context::get_hw_info(Call& call) {
   request.data_type = info.type;
   request.out_max_pasid_log2 = static_cast<std::uint8_t>(pasid_bits);
   request.out_capabilities =
-      (has_ats ? 0 : abi::kHwCapAtsNotSupported) | (tracks_dirty ? abi::kHwCapDirtyTracking : 0);
+      (ats_is_on ? 0 : abi::kHwCapAtsNotSupported) | (tracks_dirty ? abi::kHwCapDirtyTracking : 0);
   return call.respond(request);
 }
 

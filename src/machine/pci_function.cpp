@@ -48,6 +48,9 @@ struct PciFunction::Config {
   bool is_set(unsigned capability, const hw::Register<N>& row, const hw::Field& field) const REQUIRES(mutex) {
     return capability != 0 && field.is_set(space.read(capability + row.offset, row.bytes));
   }
+  std::uint32_t word_of(unsigned capability, unsigned offset) const REQUIRES(mutex) {
+    return capability != 0 ? space.read(capability + offset, 2) : 0;
+  }
   void reset() REQUIRES(mutex);
   bool msix_enabled() const REQUIRES(mutex);
   bool msix_deliverable() const REQUIRES(mutex);
@@ -88,11 +91,8 @@ void PciFunction::Config::refresh() {
 // Everything as after power-on, but for what the operating system puts back before anybody else uses the function
 // (Linux: pci_restore_state): who may translate for it, and how.
 void PciFunction::Config::reset() {
-  const auto word = [this](unsigned capability, unsigned offset) {
-    return capability != 0 ? space.read(capability + offset, 2) : 0;
-  };
-  const std::uint32_t kept[] = {word(ats, pci::ats::kControl.offset), word(pri, pci::pri::kControl.offset),
-                                word(pasid, pci::pasid::kControl.offset)};
+  const std::uint32_t kept[] = {word_of(ats, pci::ats::kControl.offset), word_of(pri, pci::pri::kControl.offset),
+                                word_of(pasid, pci::pasid::kControl.offset)};
   space.reset();
   if (ats != 0) space.set(ats + pci::ats::kControl.offset, 2, kept[0]);
   if (pri != 0) space.set(pri + pci::pri::kControl.offset, 2, kept[1]);

@@ -198,7 +198,7 @@ class AmdDriver : public testing::Test {
   }
 
   static constexpr std::array<char, 8> kWord{'w', 'r', 'i', 't', 't', 'e', 'n', '.'};
-  alignas(kPageSize) inline static std::array<std::byte, 128 * kPageSize> pages_{};
+  alignas(128 * kPageSize) inline static std::array<std::byte, 128 * kPageSize> pages_{};
   Lines lines_;
   Rules rules_ = Rules::contract;
   std::size_t expected_findings_ = 0;

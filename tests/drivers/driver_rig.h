@@ -123,7 +123,8 @@ class DriverRig : public ::testing::Test {
   }
 
   static constexpr std::array<char, 8> kWord{'w', 'r', 'i', 't', 't', 'e', 'n', '.'};
-  alignas(64 * kKiB) inline static std::array<std::byte, 128 * kPageSize> pages_{};  // whole pages of any granule
+  // Whole pages of any granule, in one physical run: those end where an address is a multiple of 1 GiB.
+  alignas(128 * kPageSize) inline static std::array<std::byte, 128 * kPageSize> pages_{};
   std::string_view model_;
   Rules rules_ = Rules::contract;
   Lines lines_;

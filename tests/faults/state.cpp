@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
+#include <optional>
 
 #include "drivers/mock.h"
 #include "iommufd/access.h"
@@ -145,11 +146,16 @@ class Observer {
     }
     if (domain.type() != DomainType::paging) return fmt::format("domain {} (static)", number);
     std::string text = fmt::format("domain {}:", number);
+    // Pages of files are wherever they were mapped this time: their distances tell enough.
+    std::optional<std::uint64_t> elsewhere;
     for (const std::uint64_t iova : probed_iovas()) {
       const auto pa = domain.iova_to_phys(Iova{iova});
       if (!pa) continue;
       const auto host = reinterpret_cast<std::uint64_t>(world_.system.machine().memory().host(*pa));
-      text += fmt::format(" {:x}>{:x}", iova, host - world_.memory);
+      const bool in_memory = host - world_.memory < kGiB;
+      if (!in_memory && !elsewhere) elsewhere = host;
+      text += in_memory ? fmt::format(" {:x}>{:x}", iova, host - world_.memory)
+                        : fmt::format(" {:x}>file {:x}", iova, host - *elsewhere);
     }
     const auto* const mock = dynamic_cast<const mock::MockDomain*>(&domain);
     if (mock == nullptr || !mock->can_track_dirty()) return text;

@@ -324,7 +324,7 @@ class AmdPageRequests : public AmdIommuCommands {
 
 TEST_F(AmdPageRequests, AreLoggedWithAnInterrupt) {
   let_request();
-  EXPECT_TRUE(model().request_page(kRequest));
+  EXPECT_TRUE(model().log_page_request(kRequest));
   EXPECT_EQ(word(pprs_), 0x1164'05a5'2345'0010u) << "GN, US, W, R; the PASID in two pieces";
   EXPECT_EQ(word(pprs_, 1), 0x7000u);
   EXPECT_EQ(r64(kPprTail), 16u);
@@ -334,7 +334,7 @@ TEST_F(AmdPageRequests, AreLoggedWithAnInterrupt) {
 
 TEST_F(AmdPageRequests, OfADeviceThatMayNotAreAnEvent) {
   attach_guest();
-  EXPECT_FALSE(model().request_page(kRequest));
+  EXPECT_FALSE(model().log_page_request(kRequest));
   const auto all = events();
   ASSERT_EQ(all.size(), 1u);
   EXPECT_EQ(all[0].code, kInvalidPpr);
@@ -345,14 +345,14 @@ TEST_F(AmdPageRequests, OfADeviceThatMayNotAreAnEvent) {
 TEST_F(AmdPageRequests, NeedTheUnitsConsent) {
   let_request();
   turn_off(kPpr);
-  EXPECT_FALSE(model().request_page(kRequest));
+  EXPECT_FALSE(model().log_page_request(kRequest));
   EXPECT_EQ(events().front().code, kInvalidPpr);
 }
 
 TEST_F(AmdPageRequests, AreLostWhenTheLogIsFull) {
   let_request();
-  for (int i = 0; i < 255; ++i) EXPECT_TRUE(model().request_page(kRequest));
-  EXPECT_FALSE(model().request_page(kRequest));
+  for (int i = 0; i < 255; ++i) EXPECT_TRUE(model().log_page_request(kRequest));
+  EXPECT_FALSE(model().log_page_request(kRequest));
   EXPECT_NE(status() & kPprOverflow, 0u);
   EXPECT_EQ(status() & kPprRun, 0u);
 }

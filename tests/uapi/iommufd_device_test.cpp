@@ -151,7 +151,7 @@ TEST_F(DeviceFileTest, HwptAllocSaysWhatIsWrong) {
   EXPECT_EQ(alloc_hwpt(id, 99), -EINVAL);
   EXPECT_EQ(alloc_hwpt(id, id), -EINVAL);
   EXPECT_EQ(alloc_hwpt(id, ioas, 1U << 20), -EOPNOTSUPP);
-  EXPECT_EQ(alloc_hwpt(id, ioas, fd::kHwptPasid), -EOPNOTSUPP);
+  EXPECT_EQ(alloc_hwpt(id, ioas, fd::kHwptNestParent), -EOPNOTSUPP) << "legacy mode does not nest";
   fd::HwptAlloc request{};
   request.dev_id = id;
   request.pt_id = ioas;
@@ -225,7 +225,7 @@ TEST_F(DeviceFileTest, HardwareInfoIsTheUnitsCapabilities) {
   ASSERT_EQ(command(fd::kGetHwInfo, request), 0);
   EXPECT_EQ(request.data_type, 1U);
   EXPECT_EQ(request.data_len, 24U);
-  EXPECT_EQ(vtd.flags, 0U);
+  EXPECT_EQ(vtd.flags, 1U) << "IOMMU_HW_INFO_VTD_ERRATA_772415_SPR17, which Linux sets for every unit";
   EXPECT_NE(vtd.cap, 1U);
   EXPECT_EQ(vtd.beyond, 0U) << "the rest of the program's room is cleared";
   request.flags = fd::kHwInfoInputType;

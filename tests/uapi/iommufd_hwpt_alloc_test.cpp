@@ -99,14 +99,13 @@ TEST_F(HwptAllocTest, AnAnswerThatCannotBeWrittenLeavesNothing) {
   EXPECT_EQ(destroy(parent_), 0);
 }
 
-TEST_F(HwptAllocTest, ARealIommuTakesNoDataAndMakesNoNestedOnes) {
+TEST_F(HwptAllocTest, AUnitInLegacyModeTakesNoDataAndMakesNoNestedOnes) {
   const int file = open_cdev();
   const auto id = static_cast<std::uint32_t>(bind(file));
   const MockDevice real{0, 0, id};
   EXPECT_EQ(alloc_hwpt(id, ioas_, fd::kHwptNestParent), -EOPNOTSUPP);
-  EXPECT_EQ(alloc_hwpt(id, ioas_, fd::kHwptPasid), -EOPNOTSUPP);
   EXPECT_EQ(hwpt(nested_request(real, ioas_)), -EOPNOTSUPP);
-  EXPECT_EQ(hwpt(nested_request(real, parent_)), -EOPNOTSUPP);
+  EXPECT_EQ(hwpt(nested_request(real, parent_)), -EINVAL) << "the parent is another driver's";
   EXPECT_EQ(viommu(real, parent_), -EOPNOTSUPP);
 }
 

@@ -65,7 +65,10 @@ class IommufdVtdTest : public IommufdTest {
   }
   VtdInfo info(std::uint32_t id, fd::HwInfo& answer) {
     VtdInfo vtd{};
-    answer = {.size = 0, .flags = 0, .dev_id = id, .data_len = sizeof vtd, .data_uptr = address(&vtd)};
+    answer = {};
+    answer.dev_id = id;
+    answer.data_len = sizeof vtd;
+    answer.data_uptr = address(&vtd);
     EXPECT_EQ(command(fd::kGetHwInfo, answer), 0);
     return vtd;
   }

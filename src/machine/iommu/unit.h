@@ -104,8 +104,8 @@ class IommuUnit : public MmioRegion {
   // False: the request was not taken, and the device gets no answer.
   virtual bool request_page(const PageRequestMessage& /*request*/) { return false; }
   // The TLBs of functions, by the stream id of their requests.
-  void add_device_tlb(StreamId stream, DeviceTlb& tlb);
-  void remove_device_tlb(StreamId stream);
+  virtual void add_device_tlb(StreamId stream, DeviceTlb& tlb);
+  virtual void remove_device_tlb(StreamId stream);
 
   // Bumped by every invalidation that a port's own caches must notice: after the tables and the IOTLB are changed,
   // before wait_for_dma().

@@ -274,7 +274,7 @@ AmdIommu::Lines AmdIommu::log_event(const Words& event) {
   return events_.append(event) && controls(kControl["EventIntEn"]) ? Lines{1} << kGeneralLine : 0;
 }
 
-bool AmdIommu::request_page(const PageRequest& request) {
+bool AmdIommu::log_page_request(const PageRequest& request) {
   const auto id = static_cast<DeviceId>(request.stream);
   const std::uint64_t pasid = request.pasid;
   const std::uint64_t low = kPpr0["PASID_15_0"].put(pasid & kPpr0["PASID_15_0"].max()),

@@ -81,7 +81,7 @@ class AmdIommu final : public IommuUnit {
   std::optional<Translation> translate(const Transaction& transaction) override;
 
   // False: the request was not taken, and the device gets no answer.
-  bool request_page(const PageRequest& request);
+  bool log_page_request(const PageRequest& request);
   void on_page_response(std::function<void(const PageResponse&)> handler) { page_response_ = std::move(handler); }
 
  private:

@@ -76,15 +76,17 @@ run_slurm() {
   export SLURM_CONF=$WORK/slurm.conf
   trap stop_slurm EXIT
   # They end by themselves should this test be killed.
-  timeout 120 slurmctld -D >"$WORK/slurmctld.log" 2>&1 &
+  timeout 270 slurmctld -D >"$WORK/slurmctld.log" 2>&1 &
   DAEMONS+=($!)
-  timeout 120 slurmd -D >"$WORK/slurmd.log" 2>&1 &
+  timeout 270 slurmd -D >"$WORK/slurmd.log" 2>&1 &
   DAEMONS+=($!)
-  for _ in $(seq 100); do
-    sinfo --noheader --format %T 2>/dev/null | grep -q idle && break
+  local ready=no
+  for _ in $(seq 300); do
+    sinfo --noheader --format %T 2>/dev/null | grep -q idle && ready=yes && break
     sleep 0.1
   done
-  (cd "$WORK" && timeout 100 sbatch --wait --array=1-$((SEEDS * SHARDS)) --output="$WORK/task-%a.log" \
+  [ $ready = yes ] || skip "Slurm does not start here: $(tail -n 3 "$WORK/slurmctld.log" "$WORK/slurmd.log")"
+  (cd "$WORK" && timeout 220 sbatch --wait --array=1-$((SEEDS * SHARDS)) --output="$WORK/task-%a.log" \
     "$SOURCE/examples/campaign/check.sbatch") || {
     cat "$WORK"/*.log >&2
     fail "the job array failed"

@@ -14,8 +14,17 @@ class Attach : public ::testing::TestWithParam<DriverCase> {
   World world{GetParam()};
 };
 
-INSTANTIATE_TEST_SUITE_P(EveryDriver, Attach, ::testing::ValuesIn(driver_cases()),
-                         [](const auto& test) { return std::string(test.param.name); });
+INSTANTIATE_TEST_SUITE_P(EveryDriver, Attach, ::testing::ValuesIn(driver_cases()), case_name);
+
+class AttachShared : public Attach {};
+INSTANTIATE_TEST_SUITE_P(DriversWhoseDomainsServeManyGroups, AttachShared,
+                         ::testing::ValuesIn(cases_where(&DriverCase::shares)), case_name);
+class AttachUnshared : public Attach {};
+INSTANTIATE_TEST_SUITE_P(DriversWhoseDomainsServeOneGroup, AttachUnshared,
+                         ::testing::ValuesIn(cases_where(std::not_fn(&DriverCase::shares))), case_name);
+class AttachMisfit : public Attach {};
+INSTANTIATE_TEST_SUITE_P(DriversOfUnequalDevices, AttachMisfit, ::testing::ValuesIn(cases_where(&DriverCase::misfits)),
+                         case_name);
 
 TEST_P(Attach, ADeviceTranslatesThroughTheDomainThatItIsAttachedTo) {
   const auto domain = world.domain(world.alone(), 'A');
@@ -71,8 +80,7 @@ TEST_P(Attach, ReplaceMovesTheWholeGroup) {
   world.trio().detach();
 }
 
-TEST_P(Attach, OneDomainServesDevicesOfTwoUnitsThatAgree) {
-  if (!GetParam().shares) GTEST_SKIP() << "a domain of this driver serves one group";
+TEST_P(AttachShared, OneDomainServesDevicesOfTwoUnitsThatAgree) {
   const auto domain = world.domain(world.alone(), 'A');
   ASSERT_TRUE(world.own(world.alone()).attach(*domain));
   ASSERT_TRUE(world.own(world.twin()).attach(*domain));
@@ -86,8 +94,7 @@ TEST_P(Attach, OneDomainServesDevicesOfTwoUnitsThatAgree) {
   world.twin().detach();
 }
 
-TEST_P(Attach, ADomainThatServesOneGroupIsIncompatibleWithEveryOtherAndNothingIsLogged) {
-  if (GetParam().shares) GTEST_SKIP() << "a domain of this driver serves many groups";
+TEST_P(AttachUnshared, ADomainThatServesOneGroupIsIncompatibleWithEveryOtherAndNothingIsLogged) {
   const auto domain = world.domain(world.alone(), 'A');
   ASSERT_TRUE(world.own(world.alone()).attach(*domain));
   const LogCapture log(log::Level::info);
@@ -116,8 +123,7 @@ TEST_P(Attach, AnotherDriversStaticDomainIsIncompatible) {
   EXPECT_EQ(world.own(world.alone()).replace(*blocked).error().failure, AttachFailure::incompatible);
 }
 
-TEST_P(Attach, ADomainThatDoesNotFitIsIncompatibleWithItsReasonAndNothingIsLogged) {
-  if (!GetParam().misfits) GTEST_SKIP() << "all devices are alike";
+TEST_P(AttachMisfit, ADomainThatDoesNotFitIsIncompatibleWithItsReasonAndNothingIsLogged) {
   const auto domain = world.domain(world.odd(), 'O'), old = world.domain(world.alone(), 'A');
   ASSERT_TRUE(world.own(world.alone()).attach(*old));
   const LogCapture log(log::Level::info);
@@ -238,8 +244,7 @@ TEST_P(Attach, AttachAndDetachGiveBackAllThatTheyTook) {
   EXPECT_EQ(world.table_pages(), pages);
 }
 
-TEST_P(Attach, EveryDecisionIsInTheJournalWithItsReason) {
-  if (!GetParam().misfits) GTEST_SKIP() << "all devices are alike";
+TEST_P(AttachMisfit, EveryDecisionIsInTheJournalWithItsReason) {
   const auto misfit = world.domain(world.odd(), 'O');
   world.own(world.alone());
   world.system().journal().clear();

@@ -15,8 +15,7 @@ class BringUp : public ::testing::TestWithParam<DriverCase> {
   World world{GetParam()};
 };
 
-INSTANTIATE_TEST_SUITE_P(EveryDriver, BringUp, ::testing::ValuesIn(driver_cases()),
-                         [](const auto& test) { return std::string(test.param.name); });
+INSTANTIATE_TEST_SUITE_P(EveryDriver, BringUp, ::testing::ValuesIn(driver_cases()), case_name);
 
 TEST_P(BringUp, GroupsAreNumberedInProbeOrder) {
   unsigned next = 0;

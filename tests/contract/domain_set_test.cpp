@@ -34,8 +34,18 @@ class Search : public ::testing::TestWithParam<DriverCase> {
   DomainSet set{world.system()};
 };
 
-INSTANTIATE_TEST_SUITE_P(EveryDriver, Search, ::testing::ValuesIn(driver_cases()),
-                         [](const auto& test) { return std::string(test.param.name); });
+INSTANTIATE_TEST_SUITE_P(EveryDriver, Search, ::testing::ValuesIn(driver_cases()), case_name);
+
+class SearchShared : public Search {};
+INSTANTIATE_TEST_SUITE_P(DriversWhoseDomainsServeManyGroups, SearchShared,
+                         ::testing::ValuesIn(cases_where(&DriverCase::shares)), case_name);
+class SearchMisfit : public Search {};
+INSTANTIATE_TEST_SUITE_P(DriversOfUnequalDevices, SearchMisfit, ::testing::ValuesIn(cases_where(&DriverCase::misfits)),
+                         case_name);
+class SearchSharedMisfit : public Search {};
+INSTANTIATE_TEST_SUITE_P(
+    DriversOfUnequalDevicesWhoseDomainsServeManyGroups, SearchSharedMisfit,
+    ::testing::ValuesIn(cases_where([](const DriverCase& row) { return row.shares && row.misfits; })), case_name);
 
 TEST_P(Search, TheFirstGroupGetsAFreshDomainThatIsFilledBeforeItIsAttached) {
   world.own(world.alone());
@@ -51,8 +61,7 @@ TEST_P(Search, TheFirstGroupGetsAFreshDomainThatIsFilledBeforeItIsAttached) {
   EXPECT_EQ(set.members().size(), 1u);
 }
 
-TEST_P(Search, GroupsThatFitShareOneDomainAndNothingIsAllocatedForTheSecond) {
-  if (!GetParam().shares) GTEST_SKIP() << "a domain of this driver serves one group";
+TEST_P(SearchShared, GroupsThatFitShareOneDomainAndNothingIsAllocatedForTheSecond) {
   const Domain* const first = join(world.alone()).value();
   world.own(world.trio());
   world.own(world.twin());
@@ -64,8 +73,7 @@ TEST_P(Search, GroupsThatFitShareOneDomainAndNothingIsAllocatedForTheSecond) {
   EXPECT_EQ(world.sees(world.trio()) + world.sees(world.twin()), "AAAA");
 }
 
-TEST_P(Search, AGroupThatCannotFitGetsADomainOfItsOwn) {
-  if (!GetParam().misfits) GTEST_SKIP() << "all devices are alike";
+TEST_P(SearchMisfit, AGroupThatCannotFitGetsADomainOfItsOwn) {
   const Domain* const first = join(world.alone()).value();
   const Domain* const other = join(world.odd()).value();
   EXPECT_NE(first, other);
@@ -73,8 +81,7 @@ TEST_P(Search, AGroupThatCannotFitGetsADomainOfItsOwn) {
   EXPECT_EQ(world.sees(world.alone()) + world.sees(world.odd()), "AA");
 }
 
-TEST_P(Search, ADomainThatCannotFitByTheDriversIndexIsNotEvenTried) {
-  if (!GetParam().misfits) GTEST_SKIP() << "all devices are alike";
+TEST_P(SearchMisfit, ADomainThatCannotFitByTheDriversIndexIsNotEvenTried) {
   ASSERT_TRUE(join(world.odd()));
   world.own(world.alone());
   tries();
@@ -90,8 +97,7 @@ TEST_P(Search, AnotherDriversGroupGetsADomainOfItsOwn) {
   EXPECT_EQ(world.sees(world.alone()) + world.sees(world.foreign()), "AA");
 }
 
-TEST_P(Search, MembersAreTriedInTheOrderTheyWereMade) {
-  if (!GetParam().misfits || !GetParam().shares) GTEST_SKIP() << "there is one member at most to share";
+TEST_P(SearchSharedMisfit, MembersAreTriedInTheOrderTheyWereMade) {
   const Domain* const odd = join(world.odd()).value();
   const Domain* const even = join(world.alone()).value();
   EXPECT_EQ(join(world.second()).value(), even);
@@ -115,8 +121,7 @@ TEST_P(Search, AFailedFillLeavesTheSetAndTheGroupAsBefore) {
   }
 }
 
-TEST_P(Search, TheLastGroupThatLeavesFreesTheDomain) {
-  if (!GetParam().shares) GTEST_SKIP() << "a domain of this driver serves one group";
+TEST_P(SearchShared, TheLastGroupThatLeavesFreesTheDomain) {
   world.own(world.alone());
   world.own(world.twin());
   const std::uint64_t pages = world.table_pages();
@@ -137,8 +142,7 @@ TEST_P(Search, AGroupThatIsInTheSetIsBusy) {
 }
 
 // A hard failure of an existing domain ends the search: memory that is short is not used for a second domain.
-TEST_P(Search, NoMemoryFromADomainThatFitsMakesNoSecondDomain) {
-  if (!GetParam().shares) GTEST_SKIP() << "a domain of this driver serves one group";
+TEST_P(SearchShared, NoMemoryFromADomainThatFitsMakesNoSecondDomain) {
   ASSERT_TRUE(join(world.alone()));
   world.own(world.second());
   world.system().journal().clear();
@@ -154,7 +158,8 @@ struct Injector {
   void (*disarm)();
 };
 constexpr Injector kFaultPoints{fault::fail_nth, fault::struck, fault::disarm};
-constexpr Injector kOperatorNew{check::fail_nth_allocation, check::allocation_failed, [] { check::fail_nth_allocation(0); }};
+constexpr Injector kOperatorNew{check::fail_nth_allocation, check::allocation_failed,
+                                [] { check::fail_nth_allocation(0); }};
 
 class ShortMemory : public Search {
  protected:
@@ -206,11 +211,13 @@ class ShortMemory : public Search {
   }
 };
 
-INSTANTIATE_TEST_SUITE_P(EveryDriver, ShortMemory, ::testing::ValuesIn(driver_cases()),
-                         [](const auto& test) { return std::string(test.param.name); });
+INSTANTIATE_TEST_SUITE_P(EveryDriver, ShortMemory, ::testing::ValuesIn(driver_cases()), case_name);
 
-TEST_P(ShortMemory, AtAnyFaultPointNeverMakesASecondDomainAndLeaksNothing) {
-  if (!GetParam().shares) GTEST_SKIP() << "a domain of this driver serves one group";
+class ShortMemoryShared : public ShortMemory {};
+INSTANTIATE_TEST_SUITE_P(DriversWhoseDomainsServeManyGroups, ShortMemoryShared,
+                         ::testing::ValuesIn(cases_where(&DriverCase::shares)), case_name);
+
+TEST_P(ShortMemoryShared, AtAnyFaultPointNeverMakesASecondDomainAndLeaksNothing) {
   EXPECT_GE(join_while_failing(kFaultPoints, true), 4);  // prepare and three commits at least
 }
 
@@ -218,8 +225,7 @@ TEST_P(ShortMemory, AtAnyFaultPointOfTheFirstJoinLeavesNoDomain) {
   EXPECT_GE(join_while_failing(kFaultPoints, false), 5);
 }
 
-TEST_P(ShortMemory, InAnyOperatorNewNeverMakesASecondDomainAndLeaksNothing) {
-  if (!GetParam().shares) GTEST_SKIP() << "a domain of this driver serves one group";
+TEST_P(ShortMemoryShared, InAnyOperatorNewNeverMakesASecondDomainAndLeaksNothing) {
   EXPECT_GE(join_while_failing(kOperatorNew, true), 1);
 }
 

@@ -1,14 +1,18 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // The drivers that the contract tests run over: one row each.
 //
-// The hardware of our own drivers is that of `softiommu check` (check/machines.h); the devices behind it are the same for
-// all rows.
+// The hardware of our own drivers is that of `softiommu check` (check/machines.h); the devices behind it are the same
+// for all rows.
 #pragma once
 
+#include <algorithm>
 #include <array>
+#include <functional>
+#include <iterator>
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/types.h"
 #include "core/driver.h"
@@ -28,10 +32,18 @@ struct DriverCase {
 };
 
 std::span<const DriverCase> driver_cases();
+// Those of which `holds` is true: a test of what some drivers cannot do is instantiated over the others.
+template <class Predicate>
+std::vector<DriverCase> cases_where(Predicate holds) {
+  std::vector<DriverCase> cases;
+  std::ranges::copy_if(driver_cases(), std::back_inserter(cases), holds);
+  return cases;
+}
 // The machine file of a row: its units and, behind them, the devices that World names.
 std::string machine_file(const DriverCase& row);
 
 // For INSTANTIATE_TEST_SUITE_P.
+inline constexpr auto case_name = [](const auto& test) { return test.param.name; };
 void PrintTo(const DriverCase& row, std::ostream* out);
 
 }  // namespace softiommu::testing

@@ -14,8 +14,7 @@ class Ownership : public ::testing::TestWithParam<DriverCase> {
   const int a_program = 0, another_program = 0;
 };
 
-INSTANTIATE_TEST_SUITE_P(EveryDriver, Ownership, ::testing::ValuesIn(driver_cases()),
-                         [](const auto& test) { return std::string(test.param.name); });
+INSTANTIATE_TEST_SUITE_P(EveryDriver, Ownership, ::testing::ValuesIn(driver_cases()), case_name);
 
 TEST_P(Ownership, AClaimBlocksTheGroupAndTheReleaseGivesItsDefaultDomainBack) {
   Domain* const usual = group.default_domain();

@@ -30,6 +30,10 @@ on_machine "$machine" "$who" "$view" qemu-io -f raw -c "write -P 0x5a 1M 2M" -c 
   { cat "$WORK/log" && fail "qemu-io failed"; }
 expect '^wrote 2097152/2097152 bytes' "$WORK/log"
 if grep -q 'verification failed' "$WORK/log"; then cat "$WORK/log" && fail "other bytes were read than written"; fi
+# Without the host's cache QEMU switches the controller's write cache off.
+on_machine "$machine" "$who" "$view" qemu-img bench -f raw -t none -w -d 32 -c 2000 -s 4096 "$disk" ||
+  { cat "$WORK/log" && fail "qemu-img bench failed"; }
+expect '^Run completed' "$WORK/log"
 
 [ "$machine" != default ] || exit 0
 on_machine "$machine" "$who" "$view" qemu-io -f raw -c "read -P 0x11 8M 1M" "$disk"

@@ -213,7 +213,6 @@ Outcome Controller::abort(const Command& command) {
 
 std::vector<std::byte> Controller::controller_structure() const {
   namespace at = hw::controller;
-  const bool cached = std::ranges::any_of(namespaces_, [](const Namespace& ns) { return ns.storage->is_file(); });
   return Structure(hw::kIdentifyBytes)
       .put(at::kVendor, hw::kVendorId)
       .put(at::kSubsystemVendor, hw::kSubsystemVendorId)
@@ -236,7 +235,7 @@ std::vector<std::byte> Controller::controller_structure() const {
       .put(at::kNamespaces, low(namespaces_.size()))
       .put(at::kOptional,
            static_cast<std::uint16_t>(at::kOptionalCompare | at::kOptionalDsm | at::kOptionalWriteZeroes))
-      .put(at::kWriteCache, static_cast<std::uint8_t>(cached ? 0b111 : 0b110))  // flush takes all namespaces
+      .put(at::kWriteCache, std::uint8_t{0b111})  // there is one; flush takes all namespaces
       .put(at::kSgl, at::kSglSupported | at::kSglBitBucket)
       .put_text(at::kSubsystemName, at::kSubsystemNameBytes, "nqn.2014-08.org.nvmexpress:softiommu:" + bdf().text())
       .put(at::kPowerState0, std::uint16_t{2500})  // hundredths of a watt

@@ -23,7 +23,6 @@ class Storage {
   Storage& operator=(const Storage&) = delete;
 
   std::uint64_t bytes() const { return bytes_; }
-  bool is_file() const { return is_file_; }
 
   // The range is inside. False: the file gave or took less.
   bool read(std::uint64_t offset, std::span<std::byte> to) const;

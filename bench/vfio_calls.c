@@ -6,72 +6,19 @@
  * usage: vfio_calls BDF count PAIRS [lone]   maps and unmaps a page PAIRS times, beside another mapping or alone
  *        vfio_calls BDF time                 name=value lines: nanoseconds (medians of runs) and resident KiB
  */
-#include <fcntl.h>
-#include <linux/pci_regs.h>
-#include <linux/vfio.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/ioctl.h>
-#include <sys/mman.h>
-#include <time.h>
-#include <unistd.h>
+#include "vfio_open.h"
 
-#define PAGE 4096u
 #define IOVA 0x40000000u
 #define EDU_LIVENESS 0x04
-enum { RUNS = 15, PAIRS_PER_RUN = 20000, ACCESSES_PER_RUN = 2000 };
-
-static void die(const char *what) {
-  perror(what);
-  exit(1);
-}
-
-static void open_device(const char *bdf, int *container, int *device) {
-  char path[128], link[256];
-  snprintf(path, sizeof path, "/sys/bus/pci/devices/%s/iommu_group", bdf);
-  ssize_t length = readlink(path, link, sizeof link - 1);
-  if (length < 0) die(path);
-  link[length] = '\0';
-  snprintf(path, sizeof path, "/dev/vfio/%s", strrchr(link, '/') + 1);
-  *container = open("/dev/vfio/vfio", O_RDWR | O_CLOEXEC);
-  int group = open(path, O_RDWR | O_CLOEXEC);
-  if (*container < 0 || group < 0) die(path);
-  if (ioctl(group, VFIO_GROUP_SET_CONTAINER, container) != 0) die("VFIO_GROUP_SET_CONTAINER");
-  if (ioctl(*container, VFIO_SET_IOMMU, VFIO_TYPE1v2_IOMMU) != 0) die("VFIO_SET_IOMMU");
-  *device = ioctl(group, VFIO_GROUP_GET_DEVICE_FD, bdf);
-  if (*device < 0) die("VFIO_GROUP_GET_DEVICE_FD");
-}
+enum { PAIRS_PER_RUN = 20000, ACCESSES_PER_RUN = 2000 };
 
 __attribute__((noinline)) void map_page(int container, const void *page, uint64_t iova) {
-  struct vfio_iommu_type1_dma_map map = {.argsz = sizeof map,
-                                         .flags = VFIO_DMA_MAP_FLAG_READ | VFIO_DMA_MAP_FLAG_WRITE,
-                                         .vaddr = (uintptr_t)page,
-                                         .iova = iova,
-                                         .size = PAGE};
-  if (ioctl(container, VFIO_IOMMU_MAP_DMA, &map) != 0) die("VFIO_IOMMU_MAP_DMA");
+  map_memory(container, page, iova, PAGE);
 }
 
 __attribute__((noinline)) void unmap_page(int container, uint64_t iova) {
   struct vfio_iommu_type1_dma_unmap unmap = {.argsz = sizeof unmap, .iova = iova, .size = PAGE};
   if (ioctl(container, VFIO_IOMMU_UNMAP_DMA, &unmap) != 0) die("VFIO_IOMMU_UNMAP_DMA");
-}
-
-static double now_ns(void) {
-  struct timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return (double)t.tv_sec * 1e9 + (double)t.tv_nsec;
-}
-
-static int by_value(const void *a, const void *b) {
-  const double x = *(const double *)a, y = *(const double *)b;
-  return (x > y) - (x < y);
-}
-
-static void print_median(const char *name, double *runs) {
-  qsort(runs, RUNS, sizeof *runs, by_value);
-  printf("%s=%.1f\n", name, runs[RUNS / 2]);
 }
 
 static void time_pairs(int container, const uint8_t *memory) {
@@ -88,14 +35,7 @@ static void time_pairs(int container, const uint8_t *memory) {
 }
 
 static void time_registers(int device) {
-  struct vfio_region_info bar = {.argsz = sizeof bar, .index = VFIO_PCI_BAR0_REGION_INDEX};
-  struct vfio_region_info config = {.argsz = sizeof config, .index = VFIO_PCI_CONFIG_REGION_INDEX};
-  if (ioctl(device, VFIO_DEVICE_GET_REGION_INFO, &bar) != 0) die("VFIO_DEVICE_GET_REGION_INFO");
-  if (ioctl(device, VFIO_DEVICE_GET_REGION_INFO, &config) != 0) die("VFIO_DEVICE_GET_REGION_INFO");
-  const uint16_t enable = PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER;
-  if (pwrite(device, &enable, 2, (off_t)config.offset + PCI_COMMAND) != 2) die("the command register");
-  volatile uint8_t *at = mmap(NULL, bar.size, PROT_READ | PROT_WRITE, MAP_SHARED, device, (off_t)bar.offset);
-  if (at == MAP_FAILED) die("mmap of BAR 0");
+  volatile uint8_t *const at = map_bar0(device);
   volatile uint32_t *const liveness = (volatile uint32_t *)(at + EDU_LIVENESS);
   double reads[RUNS], writes[RUNS];
   for (unsigned r = 0; r < RUNS; r++) {

@@ -12,6 +12,7 @@ import time
 build, json_file = sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else ""
 softiommu = os.path.join(build, "softiommu")
 client = [os.path.join(build, "bench/vfio_calls"), "0000:00:06.0"]
+nvme_device = "0000:00:08.0"
 iommufd_client = [os.path.join(build, "bench/iommufd_calls"), "0000:00:06.0", "0000:01:00.0"]
 rows = []
 
@@ -23,6 +24,11 @@ def row(name, value, unit, goal=None):
 
 def output(*command):
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+def values(text):
+    """What a client prints: name=value lines."""
+    return {name: float(value) for name, value in (line.split("=") for line in text.split())}
 
 
 def instructions(program, function, mode):
@@ -61,8 +67,7 @@ for mode, map_goal, unmap_goal in (("attached", 620, 620), ("unattached", 350, 3
 
 
 def timed(program):
-    lines = output(softiommu, "run", "--", *program, "time").split()
-    return {name: float(value) for name, value in (line.split("=") for line in lines)}
+    return values(output(softiommu, "run", "--", *program, "time"))
 
 
 iommufd_rows = {"attach_detach_ns": ("attach an existing page table and detach", "ns", 1),
@@ -82,6 +87,18 @@ for name, value in timed(client).items():
     else:
         row({"pair_ns": "MAP_DMA and UNMAP_DMA of 4K, a pair", "mmio_read_ns": "trapped register read",
              "mmio_write_ns": "trapped register write, with the wake of the device"}[name], value, "ns")
+nvme = values(output(softiommu, "run", "--", os.path.join(build, "bench/nvme_calls"), nvme_device))
+row("NVMe read of 4 KiB: from the doorbell to the completion", nvme["doorbell_ns"] / 1000, "us")
+for depth in (1, 32):
+    row(f"NVMe random reads of 4 KiB, {depth} in flight", nvme[f"iops_{depth}"], "a second")
+    seconds = re.search(r"completed in ([\d.]+) seconds", output(
+        softiommu, "run", "--", "qemu-img", "bench", "-f", "raw", "-t", "none", "-d", str(depth), "-c", "20000", "-s", "4096",
+        "-S", str(37 * 4096), f"nvme://{nvme_device}/1"))
+    row(f"`qemu-img bench`, reads of 4 KiB, {depth} in flight", 20000 / float(seconds.group(1)), "a second")
+other = os.path.join(build, "bench/other_calls")
+alone, interposed = values(output(other)), values(output(softiommu, "run", "--", other))
+for call, ns in interposed.items():
+    row(f"`{call}` on a file that is none of ours, over the call alone ({alone[call]:.0f} ns)", ns - alone[call], "ns", 20)
 copies = google("machine_bench")
 row("device copy, 64 B", copies["DeviceCopy/64"], "ns", 25)
 row("memcpy, 64 B", copies["Memcpy/64"], "ns")

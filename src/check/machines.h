@@ -8,6 +8,7 @@
 
 #include <array>
 #include <span>
+#include <string>
 #include <string_view>
 
 #include "core/driver.h"
@@ -18,7 +19,13 @@ struct HardwareRow {
   std::string_view driver;   // of src/drivers/registry.inc
   std::string_view machine;  // what `--machine` calls it
   MakeDriver make;
-  std::string_view units;  // TOML, perhaps after a [memory] section
+  std::string_view memory = {};  // keys of the [memory] section, as lines; empty: none is needed
+  std::string_view model;        // of the units
+  std::string_view keys = {};    // that all units have, as lines
+  struct Unit {
+    std::string_view name, keys = {};
+  };
+  std::array<Unit, 5> units;  // those with a name
   // In front of 02.0, 03.0 to 03.2 (which cannot be kept apart), 04.0, 05.0, 06.0.
   std::array<std::string_view, 5> behind = {"u0", "u0", "u0", "u1", "u2"};
   unsigned times = 300;  // CheckedMachine::times
@@ -26,6 +33,7 @@ struct HardwareRow {
 };
 
 std::span<const HardwareRow> hardware_rows();
-const HardwareRow& hardware_row(std::string_view machine);
+// The sections of a machine file that make the row's units.
+std::string units_text(const HardwareRow& row);
 
 }  // namespace softiommu::check

@@ -14,18 +14,13 @@ namespace softiommu::testing {
 
 namespace {
 
-constexpr std::string_view kFlat = R"toml(
-[[iommu]]
-name = "u0"
-model = "test-flat"
-[[iommu]]
-name = "u1"
-model = "test-flat"
-[[iommu]]
-name = "u2"
-model = "test-flat"
-pages = 128
-)toml";
+const check::HardwareRow kFlat{
+    .driver = "flat",
+    .machine = "flat",
+    .make = make_flat_driver,
+    .model = "test-flat",
+    .units = {{{"u0"}, {"u1"}, {"u2", "pages = 128"}}},
+};
 
 // What is peculiar to a driver's hardware as far as these tests go; rows without a name take the rest.
 struct Peculiarity {
@@ -49,14 +44,13 @@ std::string test_name(std::string_view machine) {
 }
 
 std::vector<DriverCase> make_rows() {
-  std::vector<DriverCase> rows{{.name = "flat", .make = make_flat_driver, .units = kFlat}};
+  std::vector<DriverCase> rows{{.name = "flat", .make = make_flat_driver, .units = units_text(kFlat)}};
   for (const check::HardwareRow& row : check::hardware_rows()) {
-    const auto mine = std::ranges::find_if(kPeculiarities, [&](const Peculiarity& p) {
-      return p.machine == row.machine || p.machine.empty();
-    });
+    const auto mine = std::ranges::find_if(
+        kPeculiarities, [&](const Peculiarity& p) { return p.machine == row.machine || p.machine.empty(); });
     rows.push_back({.name = test_name(row.machine),
                     .make = row.make,
-                    .units = row.units,
+                    .units = units_text(row),
                     .behind = row.behind,
                     .one_by_one = mine->one_by_one,
                     .shares = mine->shares,
@@ -94,7 +88,7 @@ std::span<const DriverCase> driver_cases() {
 }
 
 std::string machine_file(const DriverCase& row) {
-  std::string text(row.units);
+  std::string text = row.units;
   text += kForeign;
   for (const Placed& placed : kPlaced) text += device(placed.address, row.behind[placed.place]);
   return text + device("00:07.0", "foreign") + device("00:08.0", "none");

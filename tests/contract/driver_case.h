@@ -22,7 +22,7 @@ namespace softiommu::testing {
 struct DriverCase {
   std::string name;
   MakeDriver make;
-  std::string_view units;  // TOML, perhaps after a [memory] section
+  std::string units;  // TOML, perhaps after a [memory] section
   // In front of 02.0, 03.x, 04.0, 05.0, 06.0.
   std::array<std::string_view, 5> behind = {"u0", "u0", "u0", "u1", "u2"};
   bool one_by_one = true;  // devices behind one unit are switched apart; else a switch of one is a switch of all

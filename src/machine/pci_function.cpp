@@ -69,6 +69,7 @@ struct PciFunction::Config {
   std::atomic<bool> messages{false};      // MSI or MSI-X is enabled
   std::atomic<bool> pasids{false};        // requests may carry one
   std::atomic<bool> intx{false};          // the level that the model holds
+  std::atomic<bool> intx_fell{false};     // since the sink was told
   std::atomic<bool> in_dma{false};
 
   FutexLock delivery;
@@ -515,16 +516,22 @@ void PciFunction::set_irq_sink(IrqSink* sink) {
   if (sink && config_->intx.load()) wake();
 }
 
-void PciFunction::set_intx(bool asserted) { config_->intx.store(asserted, std::memory_order_seq_cst); }
+void PciFunction::set_intx(bool asserted) {
+  config_->intx.store(asserted, std::memory_order_seq_cst);
+  if (!asserted) config_->intx_fell.store(true, std::memory_order_seq_cst);
+}
 
 bool PciFunction::message_enabled() const { return config_->messages.load(std::memory_order_acquire); }
 
 void PciFunction::flush_interrupts() {
   const FutexGuard delivery(config_->delivery);
+  // A line that fell and rose again meanwhile is told twice: who saw it low waits for it to rise.
+  const bool fell = config_->intx_fell.exchange(false, std::memory_order_seq_cst);
   const bool level = config_->intx.load(std::memory_order_seq_cst);
-  if (level != config_->told_intx && config_->sink) {
+  if (config_->sink) {
+    if (level && fell && config_->told_intx) config_->sink->intx(false);
+    if ((level && fell) || level != config_->told_intx) config_->sink->intx(level);
     config_->told_intx = level;
-    config_->sink->intx(level);
   }
   while (bus_master()) {
     std::optional<unsigned> vector;

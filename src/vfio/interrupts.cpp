@@ -45,7 +45,7 @@ void Interrupts::close() {
   disable_locked();
   error_.reset();
   request_.reset();
-  asserted_ = disabled_ = false;
+  disabled_ = false;
 }
 
 std::uint32_t Interrupts::count(std::uint32_t index) const {
@@ -137,9 +137,7 @@ Result<> Interrupts::trigger_intx(Program& program, const abi::IrqSet& request, 
     if (mode_ == Mode::intx) return {};
     mode_ = Mode::intx;
     masked_ = disabled_;
-    const std::uint32_t status = function_.config_read(pci::kStatus.offset, pci::kStatus.bytes);
-    asserted_ = pci::kStatus["INTX"].is_set(status);
-    if (asserted_) fire_intx_locked();
+    if (line()) fire_intx_locked();
     return {};
   }
   if (mode_ != Mode::intx) return fail(EINVAL, "INTx is not in use");
@@ -163,6 +161,11 @@ Result<> Interrupts::unmask_intx(Program& program, const abi::IrqSet& request, s
   return {};
 }
 
+// As the function's status register shows it: what software wrote to make the line fall has taken effect there.
+bool Interrupts::line() const {
+  return pci::kStatus["INTX"].is_set(function_.config_read(pci::kStatus.offset, pci::kStatus.bytes));
+}
+
 void Interrupts::mask_intx_locked() {
   if (masked_) return;
   masked_ = true;
@@ -171,7 +174,7 @@ void Interrupts::mask_intx_locked() {
 
 void Interrupts::unmask_intx_locked() {
   if (!masked_ || disabled_) return;
-  if (asserted_) {  // still pending: it would fire at once, so it is signalled again and stays masked
+  if (line()) {  // still pending: it would fire at once, so it is signalled again and stays masked
     intx_.signal();
     return;
   }
@@ -197,7 +200,6 @@ void Interrupts::disable_intx(bool disabled) {
 
 void Interrupts::intx(bool asserted) {
   const MutexLock lock(mutex_);
-  asserted_ = asserted;
   if (asserted) fire_intx_locked();
 }
 
@@ -336,7 +338,6 @@ void Interrupts::reprogram() {
   for (unsigned vector = 0; vector < vectors_.size(); ++vector) {
     if (vectors_[vector]) program_vector(vector, true);
   }
-  asserted_ = false;
 }
 
 void Interrupts::message(unsigned vector) {

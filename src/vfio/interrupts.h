@@ -60,6 +60,7 @@ class Interrupts final : public IrqSink, private Steppable {
   Result<> set_single(Program& program, EventFd& event, const abi::IrqSet& request, std::span<const std::byte> data)
       REQUIRES(mutex_);
   void disable_locked() REQUIRES(mutex_);
+  bool line() const;
   void mask_intx_locked() REQUIRES(mutex_);
   void unmask_intx_locked() REQUIRES(mutex_);
   void fire_intx_locked() REQUIRES(mutex_);
@@ -75,7 +76,6 @@ class Interrupts final : public IrqSink, private Steppable {
   Mode mode_ GUARDED_BY(mutex_) = Mode::none;
   std::vector<EventFd> vectors_ GUARDED_BY(mutex_);  // MSI, MSI-X
   EventFd intx_ GUARDED_BY(mutex_), unmask_ GUARDED_BY(mutex_);
-  bool asserted_ GUARDED_BY(mutex_) = false;
   bool masked_ GUARDED_BY(mutex_) = false;
   bool disabled_ GUARDED_BY(mutex_) = false;  // by the program's command register
   EventFd error_ GUARDED_BY(mutex_), request_ GUARDED_BY(mutex_);

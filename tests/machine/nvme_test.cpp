@@ -341,6 +341,15 @@ TEST_F(Nvme, WithoutMessagesTheLineIsUpUntilTheEntryIsTaken) {
   EXPECT_EQ(irqs_.levels, (std::vector<bool>{true, false}));
 }
 
+TEST_F(Nvme, ADoorbellThatTakesTheLastEntryDropsTheLineAtOnce) {
+  enable_controller();
+  submit(0, make(static_cast<std::uint64_t>(Admin::identify), 0, dma(kData), 1));
+  const auto up = [&] { return hw::pci::kStatus["INTX"].is_set(device_->config_read(hw::pci::kStatus.offset, 2)); };
+  EXPECT_TRUE(up());
+  bar().write32(nvme::kDoorbells + 4, 1);
+  EXPECT_FALSE(up()) << "before the controller's next step";
+}
+
 TEST_F(Nvme, AMaskedLineStaysDown) {
   enable_controller();
   bar().write32(nvme::kMaskSet.offset, 1);

@@ -355,6 +355,17 @@ TEST_F(PciFunctionTest, TheLineFollowsTheModelAndTheStatusBitAtOnce) {
   EXPECT_EQ(irqs_.levels, std::vector<bool>{true});
 }
 
+TEST_F(PciFunctionTest, ALineThatFellAndRoseBetweenTwoStepsIsToldTwice) {
+  gadget_->set_intx(true);
+  gadget_->wake();
+  run();
+  gadget_->set_intx(false);
+  gadget_->set_intx(true);
+  gadget_->wake();
+  run();
+  EXPECT_EQ(irqs_.levels, (std::vector<bool>{true, false, true}));
+}
+
 TEST_F(PciFunctionTest, ANewSinkHearsOfALineThatIsUp) {
   gadget_->set_intx(true);
   device_->set_irq_sink(nullptr);

@@ -158,6 +158,19 @@ TEST_F(IrqTest, IntxMasksItselfUntilItIsUnmasked) {
   EXPECT_EQ(a_.take(), 1U);
 }
 
+TEST_F(IrqTest, AnUnmaskLooksAtTheLineAsItIsNow) {
+  const auto line = [&](Gadget to) { write_region(device_, 2, 0, static_cast<std::uint32_t>(to)); };
+  ASSERT_EQ(events(abi::kIntxIrq, 0, {a_.descriptor()}), 0);
+  tell(device_, Gadget::raise_intx);
+  EXPECT_EQ(a_.take(), 1U);
+  line(Gadget::lower_intx);
+  EXPECT_EQ(none(kUnmask, abi::kIntxIrq, 0, 1), 0);
+  EXPECT_EQ(a_.take(), 0U) << "the device has not had its next step";
+  line(Gadget::raise_intx);
+  run();
+  EXPECT_EQ(a_.take(), 1U) << "a line that rises again is another interrupt";
+}
+
 TEST_F(IrqTest, IntxCanBeMaskedByHandAndByTheCommandRegister) {
   ASSERT_EQ(events(abi::kIntxIrq, 0, {a_.descriptor()}), 0);
   EXPECT_EQ(none(kMask, abi::kIntxIrq, 0, 1), 0);

@@ -38,6 +38,7 @@ Controller::Controller(const Context& context, Setup setup)
     : PciFunction(context, kIdentity, kBarSpecs),
       namespaces_(std::move(setup.namespaces)),
       queues_(setup.queues),
+      told_(setup.queues + 1),
       submission_(setup.queues + 1),
       completion_(setup.queues + 1),
       vector_features_(setup.queues + 1) {
@@ -97,6 +98,7 @@ void Controller::bar_write(unsigned, std::uint64_t offset, unsigned bytes, std::
       write_locked(offset, low(value));
       if (bytes == 8) write_locked(offset + 4, low(value >> 32));
     }
+    update_line_locked();
   }
   wake();
 }
@@ -300,16 +302,24 @@ void Controller::complete(const Command& command, const Outcome& outcome) {
   if (queue.interrupts && message_enabled()) send_message(queue.vector);
 }
 
-// Without messages the line is up while a queue with interrupts has entries that software did not take.
+// Without messages the line is up while a queue with interrupts has entries that software did not take. A doorbell or a
+// mask counts at once: software that acknowledged an interrupt must not find the line up (VFIO looks when it unmasks).
+void Controller::update_line_locked() {
+  const bool unmasked = (registers_.masked & 1) == 0 && !message_enabled();
+  bool pending = false;
+  for (unsigned id = 0; unmasked && id <= queues_; ++id) {
+    const CompletionQueue& queue = told_[id];
+    pending = pending || (queue.interrupts && registers_.heads[id].value_or(queue.head) != queue.tail);
+  }
+  set_intx(pending);
+}
+
 void Controller::update_line() {
-  std::uint32_t masked = 0;
   {
     const FutexGuard lock(mutex_);
-    masked = registers_.masked;
+    if (!message_enabled()) told_ = completion_;
+    update_line_locked();
   }
-  const bool pending = std::ranges::any_of(
-      completion_, [](const CompletionQueue& queue) { return queue.interrupts && queue.head != queue.tail; });
-  set_intx(pending && (masked & 1) == 0 && !message_enabled());
   flush_interrupts();
 }
 

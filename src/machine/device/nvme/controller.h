@@ -125,6 +125,7 @@ class Controller final : public PciFunction {
   void complete(const Command& command, const Outcome& outcome);
   void die();
   void update_line();
+  void update_line_locked() REQUIRES(mutex_);
 
   // ---- admin.cpp
   std::optional<Outcome> admin(const Command& command);
@@ -170,6 +171,8 @@ class Controller final : public PciFunction {
 
   FutexLock mutex_;
   Registers registers_ GUARDED_BY(mutex_);
+  // completion_ when step() last looked at the line; without messages only.
+  std::vector<CompletionQueue> told_ GUARDED_BY(mutex_);
 
   // The executor's.
   std::uint64_t epoch_ = 0;

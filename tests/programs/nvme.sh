@@ -43,3 +43,15 @@ head -c 9M nvme.img | tail -c 1M | cmp -s - <(head -c 1M /dev/zero | tr '\0' '\0
 head -c 32M /dev/urandom >data
 on_machine "$machine" "$who" "$view" qemu-img convert -n -f raw -O raw data "$disk"
 on_machine "$machine" "$who" "$view" qemu-img compare -f raw -F raw data "$disk" || { cat "$WORK/log" && fail "qemu-img: they differ"; }
+cmp data nvme.img || fail "the file holds other bytes than were converted into it"
+status=0
+on_machine "$machine" "$who" "$view" qemu-io -f raw -c "write -P 0x33 31M 4k" "$disk"
+on_machine "$machine" "$who" "$view" qemu-img compare -f raw -F raw data "$disk" || status=$?
+[ $status -eq 1 ] || fail "qemu-img compare of different disks: $status"
+expect 'Content mismatch at offset 32505856' "$WORK/log"
+# Many requests at once, of odd sizes.
+for options in "-d 1 -c 2000" "-d 32 -c 20000" "-d 32 -c 1600 -s 12288 -S 20480" "-w -d 32 -c 4000" "-w -d 4 -c 500 -s 65536 --flush-interval 8"; do
+  # shellcheck disable=SC2086
+  on_machine "$machine" "$who" "$view" qemu-img bench -f raw $options "$disk" || { cat "$WORK/log" && fail "qemu-img bench $options"; }
+  expect '^Run completed' "$WORK/log"
+done

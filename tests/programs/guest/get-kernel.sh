@@ -12,7 +12,12 @@ found() { find "$cache" -maxdepth 1 -name 'vmlinuz-*' | sort -V | tail -n 1; }
 kernel=$(found)
 if [ -z "$kernel" ]; then
   command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null || { echo "${0##*/}: no apt here" >&2 && exit 3; }
-  package=$(apt-cache depends linux-image-cloud-amd64 2>/dev/null | sed -nE 's/^ *Depends: (linux-image-[^ ]+)$/\1/p')
+  package_now() { apt-cache depends linux-image-cloud-amd64 2>/dev/null | sed -nE 's/^ *Depends: (linux-image-[^ ]+)$/\1/p'; }
+  package=$(package_now)
+  if [ -z "$package" ] && [ "$(id -u)" -eq 0 ]; then  # apt's lists may never have been fetched
+    apt-get -qq update >&2 || true
+    package=$(package_now)
+  fi
   [ -n "$package" ] || { echo "${0##*/}: apt knows no linux-image-cloud-amd64" >&2 && exit 3; }
   work=$(mktemp -d)
   trap 'rm -rf "$work"' EXIT

@@ -15,6 +15,8 @@
 #include "base/fault.h"
 #include "base/log.h"
 #include "core/system.h"
+#include "drivers/driver_rig.h"
+#include "drivers/in_front.h"
 #include "drivers/registry.h"
 #include "hw/amd_iommu.h"
 #include "machine/findings.h"
@@ -24,142 +26,42 @@
 namespace softiommu {
 namespace {
 
-constexpr Iova kWindow{0x4000'0000};
-constexpr Prot kBoth{.read = true, .write = true};
-
-struct Lines {
-  static void take(void* self, log::Level, std::string_view line) noexcept {
-    static_cast<Lines*>(self)->all += std::string(line) + "\n";
-  }
-  unsigned count(std::string_view part) const {
-    unsigned found = 0;
-    for (std::size_t at = 0; (at = all.find(part, at)) != std::string::npos; ++at) ++found;
-    return found;
-  }
-  std::string all;
-};
+using softiommu::testing::in_front_of;
+using softiommu::testing::kBoth;
+using softiommu::testing::kWindow;
 
 // The real unit, whose next command buffers can be spoilt: refused, or never looked at.
-class BalkyUnit final : public IommuUnit {
+class BalkyUnit final : public check::WrappedUnit {
  public:
-  BalkyUnit(const UnitContext& context, std::unique_ptr<IommuUnit> real) : IommuUnit(context), real_(std::move(real)) {
-    real_->on_interrupt([this](unsigned line) { interrupt(line); });
-  }
-  std::string_view model() const override { return real_->model(); }
-  std::uint64_t register_bytes() const override { return real_->register_bytes(); }
-  void reset() override { real_->reset(); }
-  std::optional<Translation> translate(const Transaction& transaction) override {
-    return real_->translate(transaction);
-  }
-  std::uint64_t read(std::uint64_t offset, unsigned bytes) override { return real_->read(offset, bytes); }
+  using WrappedUnit::WrappedUnit;
   void write(std::uint64_t offset, unsigned bytes, std::uint64_t value) override {
     using namespace hw::amd;
     if (offset == kCommandTail.offset && value != 0 && good != 0 && --good == 0) {
       if (deaf) return;
-      const std::uint64_t base = real_->read64(kCommandBase.offset);
-      const std::uint64_t head = real_->read64(kCommandHead.offset);
-      context_.memory.tables().words(PhysAddr{kCommandBase["ComBase"].in_place(base) + head})[0] = kOpcode.max();
+      words(kCommandBase["ComBase"].in_place(read64(kCommandBase.offset)) + read64(kCommandHead.offset))[0] =
+          kOpcode.max();
     }
-    real_->write(offset, bytes, value);
-    bump_generation();
-    wait_for_dma();
+    deliver(offset, bytes, value);
   }
   unsigned good = 0;  // this one of the following is spoilt; 0: none
   bool deaf = false;
-
- private:
-  std::unique_ptr<IommuUnit> real_;
 };
 
 std::span<const UnitModel> balky_models() {
-  static const UnitModel models[] = {[] {
-    UnitModel model = amd_iommu_unit_model();
-    model.create = [](const UnitContext& context, const Options& options) -> Result<std::unique_ptr<IommuUnit>> {
-      return std::make_unique<BalkyUnit>(context, TRY(amd_iommu_unit_model().create(context, options)));
-    };
-    return model;
-  }()};
+  static const UnitModel models[] = {in_front_of<BalkyUnit, amd_iommu_unit_model>()};
   return models;
 }
 
-// A machine from text, its subsystem, and memory that devices write to.
-class AmdDriver : public testing::Test {
+class AmdDriver : public softiommu::testing::DriverRig {
  protected:
-  static constexpr const char *kFirst = "0000:00:02.0", *kSecond = "0000:00:03.0";
   static constexpr StreamId kFirstId = 0x10, kSecondId = 0x18;
 
-  void SetUp() override {
-    log::set_sink(Lines::take, &lines_);
-    log::set_threshold(log::Level::warning);
-  }
-  void boot(const std::string& toml, std::span<const UnitModel> models = {}) {
-    auto spec = parse_machine(toml, "test", models, {});
-    ASSERT_TRUE(spec) << spec.error().where << ": " << spec.error().what;
-    machine_ =
-        *Machine::create(*spec, {.time = Executor::Time::virtual_time, .paranoid = true, .extra_unit_models = models});
-    system_ = *System::create(*machine_, all_drivers(), {.rules = rules_});
-    const auto run = machine_->memory().pin(reinterpret_cast<std::uintptr_t>(pages_.data()), pages_.size());
-    ASSERT_TRUE(run);
-    ASSERT_EQ(run->bytes, pages_.size());
-    pa_ = run->first;
-  }
-  void claim() {
-    for (const auto& group : system_->groups()) ASSERT_TRUE(group->claim_dma_owner(this));
-  }
-  void boot_and_claim(const std::string& toml, std::span<const UnitModel> models = {}) {
-    ASSERT_NO_FATAL_FAILURE(boot(toml, models));
-    claim();
-  }
-  void TearDown() override {
-    fault::disarm();
-    if (system_) {
-      const auto findings = machine_->findings().all();
-      EXPECT_EQ(findings.size(), expected_findings_) << (findings.empty() ? "none" : findings.front());
-      for (const auto& group : system_->groups()) {
-        if (!group->dma_owner_claimed()) continue;
-        group->detach();
-        group->release_dma_owner();
-      }
-    }
-    domains_.clear();
-    system_.reset();
-    log::set_sink(nullptr, nullptr);
-    log::set_threshold(log::Level::error);
-  }
-
-  Group& group(const std::string& name) { return *system_->device(name)->group(); }
-  DmaPort& port(const std::string& name) { return system_->device(name)->function()->dma(); }
+  AmdDriver() : DriverRig("amd-iommu") {}
   BalkyUnit& balky() { return dynamic_cast<BalkyUnit&>(*machine_->unit("a")); }
-  // Lives until everything is detached.
-  Domain* domain_for(const std::string& name, const DomainRequest& request = {}) {
-    auto domain = system_->allocate_domain(group(name), request);
-    EXPECT_TRUE(domain);
-    return domains_.emplace_back(domain ? std::move(*domain) : nullptr).get();
-  }
   Domain* attached(const std::string& name, const DomainRequest& request = {}) {
     Domain* const domain = domain_for(name, request);
     EXPECT_TRUE(group(name).attach(*domain));
     return domain;
-  }
-  bool writes(const std::string& name, Iova iova) {
-    return static_cast<bool>(port(name).write(iova, std::as_bytes(std::span(kWord))));
-  }
-  bool reads(const std::string& name, Iova iova) {
-    std::array<std::byte, 8> word{};
-    return static_cast<bool>(port(name).read(iova, word));
-  }
-  AttachError refusal(const std::string& name, Domain& domain) {
-    const auto answer = group(name).attach(domain);
-    EXPECT_FALSE(answer);
-    return answer ? AttachError{} : answer.error();
-  }
-  void map_use_unmap(const std::string& name, std::uint64_t count) {
-    Domain* const domain = attached(name);
-    ASSERT_TRUE(domain->map(kWindow, pa_, count * kPageSize, kBoth));
-    for (std::uint64_t i = 0; i < count; ++i) EXPECT_TRUE(writes(name, kWindow + i * kPageSize));
-    EXPECT_EQ(domain->unmap(kWindow, count * kPageSize), count * kPageSize);
-    for (std::uint64_t i = 0; i < count; ++i) EXPECT_FALSE(writes(name, kWindow + i * kPageSize));
-    group(name).detach();
   }
   // Where an access under an id and a PASID ends.
   std::optional<PhysAddr> where(const std::string& unit, StreamId id, Pasid pasid, Iova iova) {
@@ -184,51 +86,29 @@ class AmdDriver : public testing::Test {
     Driver& driver_;
     Switch change_;
   };
-
-  static std::string unit(const std::string& name, const std::string& options) {
-    return "[[iommu]]\nname = \"" + name + "\"\nmodel = \"amd-iommu\"\n" + options + "\n";
-  }
-  static std::string edu(int slot, const std::string& unit, const std::string& options = "") {
-    return "[[device]]\naddress = \"0000:00:0" + std::to_string(slot) + ".0\"\nmodel = \"edu\"\niommu = \"" + unit +
-           "\"\n" + options + "\n";
-  }
-  static std::string one(const std::string& options) { return unit("a", options) + edu(2, "a") + edu(3, "a"); }
-  static std::string two(const std::string& options, const std::string& others) {
-    return unit("a", options) + unit("b", others) + edu(2, "a") + edu(3, "b");
-  }
-
-  static constexpr std::array<char, 8> kWord{'w', 'r', 'i', 't', 't', 'e', 'n', '.'};
-  alignas(128 * kPageSize) inline static std::array<std::byte, 128 * kPageSize> pages_{};
-  Lines lines_;
-  Rules rules_ = Rules::contract;
-  std::size_t expected_findings_ = 0;
-  PhysAddr pa_;
-  std::unique_ptr<Machine> machine_;
-  std::unique_ptr<System> system_;
-  std::vector<std::unique_ptr<Domain>> domains_;
 };
 
 // ---- Every shape of unit ----------------------------------------------------------------------------------------
 
-class EveryAmdUnit : public AmdDriver, public testing::WithParamInterface<std::string> {};
+class EveryAmdUnit : public AmdDriver, public ::testing::WithParamInterface<std::string> {};
 
 INSTANTIATE_TEST_SUITE_P(Options, EveryAmdUnit,
-                         testing::Values("", "host_levels = \"4\"", "host_levels = \"5\"", "guest_levels = \"none\"",
-                                         "host_levels = \"none\"", "host_levels = \"none\"\nguest_levels = \"5\"",
-                                         "host_levels = \"none\"\ngcr3_levels = 1\npasid_bits = 8",
-                                         "host_levels = \"none\"\ngcr3_levels = 3\npasid_bits = 20",
-                                         "gcr3_system_address = false", "dirty = \"dirty\"", "guest_io = false",
-                                         "invalidate_all = false\nprefetch = false\npage_requests = false"));
+                         ::testing::Values("", "host_levels = \"4\"", "host_levels = \"5\"", "guest_levels = \"none\"",
+                                           "host_levels = \"none\"", "host_levels = \"none\"\nguest_levels = \"5\"",
+                                           "host_levels = \"none\"\ngcr3_levels = 1\npasid_bits = 8",
+                                           "host_levels = \"none\"\ngcr3_levels = 3\npasid_bits = 20",
+                                           "gcr3_system_address = false", "dirty = \"dirty\"", "guest_io = false",
+                                           "invalidate_all = false\nprefetch = false\npage_requests = false"));
 
 TEST_P(EveryAmdUnit, UnmappedPagesAreGoneAtOnce) {
-  boot_and_claim(one(GetParam()));
+  boot(one(GetParam()));
   map_use_unmap(kFirst, 1);
   map_use_unmap(kFirst, 3);
   map_use_unmap(kFirst, 100);
 }
 
 TEST_P(EveryAmdUnit, EachChangeOfDomainTakesEffect) {
-  boot_and_claim(one(GetParam()));
+  boot(one(GetParam()));
   Domain *const first = domain_for(kFirst), *const second = domain_for(kFirst);
   ASSERT_TRUE(first->map(kWindow, pa_, kPageSize, kBoth));
   ASSERT_TRUE(second->map(kWindow + kPageSize, pa_, kPageSize, kBoth));
@@ -243,7 +123,7 @@ TEST_P(EveryAmdUnit, EachChangeOfDomainTakesEffect) {
 }
 
 TEST_P(EveryAmdUnit, IdentityPassesAndBlockedRefuses) {
-  boot_and_claim(one(GetParam()));
+  boot(one(GetParam()));
   Driver& driver = group(kFirst).driver();
   ASSERT_TRUE(group(kFirst).replace(*driver.static_domain(DomainType::identity)));
   EXPECT_TRUE(writes(kFirst, Iova{pa_.value}));
@@ -253,7 +133,7 @@ TEST_P(EveryAmdUnit, IdentityPassesAndBlockedRefuses) {
 }
 
 TEST_F(AmdDriver, AUnitWithoutATableForRequestsWithoutPasidIsNotUsed) {
-  boot(one("host_levels = \"none\"\nguest_io = false"));
+  bring_up(one("host_levels = \"none\"\nguest_io = false"));
   EXPECT_TRUE(system_->groups().empty());
   EXPECT_EQ(lines_.count("the unit walks no table for requests without a PASID"), 1u) << lines_.all;
 }
@@ -263,7 +143,7 @@ TEST_F(AmdDriver, AUnitWithoutATableForRequestsWithoutPasidIsNotUsed) {
 TEST_F(AmdDriver, FourUnitsShareOneTable) {
   std::string toml;
   for (int i = 0; i < 4; ++i) toml += unit(fmt::format("u{}", i), "") + edu(2 + i, fmt::format("u{}", i));
-  boot_and_claim(toml);
+  boot(toml);
   Domain* const domain = domain_for(kFirst);
   for (const auto& each : system_->groups()) ASSERT_TRUE(each->attach(*domain));
   ASSERT_TRUE(domain->map(kWindow, pa_, kPageSize, kBoth));
@@ -273,7 +153,7 @@ TEST_F(AmdDriver, FourUnitsShareOneTable) {
 }
 
 TEST_F(AmdDriver, AWideTableIsRefusedByANarrowUnitNotTheReverse) {
-  boot_and_claim(two("", "host_levels = \"4\""));
+  boot(two("", "host_levels = \"4\""));
   const AttachError error = refusal(kSecond, *domain_for(kFirst));
   EXPECT_EQ(error.failure, AttachFailure::incompatible);
   EXPECT_STREQ(error.reason.property, "address width");
@@ -283,7 +163,7 @@ TEST_F(AmdDriver, AWideTableIsRefusedByANarrowUnitNotTheReverse) {
 }
 
 TEST_F(AmdDriver, GuestTablesAreRefusedByUnitsThatDoNotWalkThem) {
-  boot_and_claim(two("guest_levels = \"none\"", "host_levels = \"none\"\nguest_levels = \"5\""));
+  boot(two("guest_levels = \"none\"", "host_levels = \"none\"\nguest_levels = \"5\""));
   EXPECT_STREQ(refusal(kSecond, *domain_for(kFirst)).reason.property, "host tables");
   const AttachError error = refusal(kFirst, *domain_for(kSecond));
   EXPECT_STREQ(error.reason.property, "guest table levels");
@@ -291,7 +171,7 @@ TEST_F(AmdDriver, GuestTablesAreRefusedByUnitsThatDoNotWalkThem) {
 }
 
 TEST_F(AmdDriver, AGuestTableServesUnitsOfBothKindsThatWalkIt) {
-  boot_and_claim(two("", "host_levels = \"none\""));
+  boot(two("", "host_levels = \"none\""));
   Domain* const domain = domain_for(kSecond);
   ASSERT_TRUE(group(kFirst).attach(*domain));
   ASSERT_TRUE(group(kSecond).attach(*domain));
@@ -304,7 +184,7 @@ TEST_F(AmdDriver, AGuestTableServesUnitsOfBothKindsThatWalkIt) {
 // ---- Tables that grow -------------------------------------------------------------------------------------------
 
 TEST_F(AmdDriver, ATableGrowsUnderTheDevicesOfEveryUnit) {
-  boot_and_claim(two("", ""));
+  boot(two("", ""));
   Domain* const domain = attached(kFirst);
   ASSERT_TRUE(group(kSecond).attach(*domain));
   ASSERT_TRUE(domain->map(kWindow, pa_, kPageSize, kBoth));
@@ -319,7 +199,7 @@ TEST_F(AmdDriver, ATableGrowsUnderTheDevicesOfEveryUnit) {
 }
 
 TEST_F(AmdDriver, GrowthNeverRefusesADeviceThatIsAtWork) {
-  boot_and_claim(one(""));
+  boot(one(""));
   Domain* const domain = attached(kFirst);
   ASSERT_TRUE(domain->map(kWindow, pa_, kPageSize, kBoth));
   std::atomic<bool> stop = false, refused = false;
@@ -337,7 +217,7 @@ TEST_F(AmdDriver, GrowthNeverRefusesADeviceThatIsAtWork) {
 
 // The entry says the new root, the unit still the old one: what only the new root reaches has been missed.
 TEST_F(AmdDriver, AGrowthWithoutItsInvalidationIsFoundWhereTheNewRootIsNeeded) {
-  boot_and_claim(one(""), balky_models());
+  boot(one(""), balky_models());
   Domain* const domain = attached(kFirst);
   ASSERT_TRUE(domain->map(kWindow, pa_, kPageSize, kBoth));
   ASSERT_TRUE(writes(kFirst, kWindow));
@@ -354,7 +234,7 @@ TEST_F(AmdDriver, AGrowthWithoutItsInvalidationIsFoundWhereTheNewRootIsNeeded) {
 }
 
 TEST_F(AmdDriver, ADeviceThatCameBeforeTheGrowthAndLeftIsLeftAlone) {
-  boot_and_claim(one(""));
+  boot(one(""));
   Domain *const grows = attached(kFirst), *const other = domain_for(kFirst);
   ASSERT_TRUE(other->map(kWindow, pa_, kPageSize, kBoth));
   ASSERT_TRUE(group(kFirst).replace(*other));
@@ -364,7 +244,7 @@ TEST_F(AmdDriver, ADeviceThatCameBeforeTheGrowthAndLeftIsLeftAlone) {
 }
 
 TEST_F(AmdDriver, ATableOfANarrowUnitGrowsNoFurtherThanItsAperture) {
-  boot_and_claim(one("host_levels = \"4\""));
+  boot(one("host_levels = \"4\""));
   Domain* const domain = attached(kFirst);
   EXPECT_EQ(domain->aperture().last, Iova{(std::uint64_t{1} << 48) - 1});
   EXPECT_TRUE(domain->map(Iova{std::uint64_t{1} << 47}, pa_, kPageSize, kBoth));
@@ -376,7 +256,7 @@ TEST_F(AmdDriver, ATableOfANarrowUnitGrowsNoFurtherThanItsAperture) {
 
 TEST_F(AmdDriver, ManyDomainsOneAfterTheOtherNeedOneId) {
   for (const char* keys : {"domain_ids = 3", "domain_ids = 3\nhost_levels = \"none\""}) {
-    boot_and_claim(unit("a", keys) + edu(2, "a"));
+    boot(unit("a", keys) + edu(2, "a"));
     for (int i = 0; i < 10; ++i) {
       static_cast<void>(attached(kFirst));
       group(kFirst).detach();
@@ -387,7 +267,7 @@ TEST_F(AmdDriver, ManyDomainsOneAfterTheOtherNeedOneId) {
 }
 
 TEST_F(AmdDriver, ADeviceThatFindsEveryIdTakenIsNoSpaceAndStaysWhereItWas) {
-  boot_and_claim(one("domain_ids = 4"));
+  boot(one("domain_ids = 4"));
   ASSERT_TRUE(attached(kFirst)->map(kWindow, pa_, kPageSize, kBoth));
   const Reserved last(*this, kSecond);
   EXPECT_EQ(refusal(kSecond, *domain_for(kSecond)).failure, AttachFailure::no_space);
@@ -397,14 +277,14 @@ TEST_F(AmdDriver, ADeviceThatFindsEveryIdTakenIsNoSpaceAndStaysWhereItWas) {
 }
 
 TEST_F(AmdDriver, AGroupWithoutAnIdForItsDefaultDomainIsLeftOut) {
-  boot(one("domain_ids = 3"));
+  bring_up(one("domain_ids = 3"));
   EXPECT_EQ(system_->groups().size(), 1u);
   EXPECT_EQ(lines_.count(fmt::format("errno {}", ENOSPC)), 1u) << lines_.all;
 }
 
 // Host to host, host to guest, guest to guest, guest to host, without a free id.
 TEST_F(AmdDriver, AReplaceHandsItsIdOn) {
-  boot_and_claim(unit("a", "domain_ids = 3") + edu(2, "a"));
+  boot(unit("a", "domain_ids = 3") + edu(2, "a"));
   Domain* before = attached(kFirst);
   ASSERT_TRUE(before->map(kWindow, pa_, kPageSize, kBoth));
   for (const bool guest : {false, true, true, false, false}) {
@@ -422,7 +302,7 @@ TEST_F(AmdDriver, AReplaceHandsItsIdOn) {
 }
 
 TEST_F(AmdDriver, AnIdThatWasHandedOnComesBackWhenTheChangeIsUndone) {
-  boot_and_claim(unit("a", "domain_ids = 3") + edu(2, "a"));
+  boot(unit("a", "domain_ids = 3") + edu(2, "a"));
   for (const bool from_guest : {false, true}) {
     for (const bool to_guest : {false, true}) {
       ASSERT_TRUE(attached(kFirst, {.pasid = from_guest})->map(kWindow, pa_, kPageSize, kBoth));
@@ -469,7 +349,7 @@ class AmdPasids : public AmdDriver {
 };
 
 TEST_F(AmdPasids, EachDeviceHasItsOwnMeaningOfAPasid) {
-  boot_and_claim(one(""));
+  boot(one(""));
   Domain *const first = mapped(kFirst, 1), *const second = mapped(kSecond, 2);
   ASSERT_TRUE(change(kFirst, kPasid, nullptr, first));
   ASSERT_TRUE(change(kSecond, kPasid, nullptr, second));
@@ -484,7 +364,7 @@ TEST_F(AmdPasids, EachDeviceHasItsOwnMeaningOfAPasid) {
 }
 
 TEST_F(AmdPasids, WhatIsUnmappedIsGoneUnderEveryPasidAndWithout) {
-  boot_and_claim(one(""));
+  boot(one(""));
   Domain* const domain = mapped(kFirst, 3);
   ASSERT_TRUE(group(kFirst).attach(*domain));
   for (const Pasid pasid : {1u, 600u}) ASSERT_TRUE(change(kFirst, pasid, nullptr, domain));
@@ -495,7 +375,7 @@ TEST_F(AmdPasids, WhatIsUnmappedIsGoneUnderEveryPasidAndWithout) {
 }
 
 TEST_F(AmdPasids, APasidIsReplacedWithoutTouchingTheOthers) {
-  boot_and_claim(one(""));
+  boot(one(""));
   Domain *const first = mapped(kFirst, 1), *const second = mapped(kFirst, 2);
   ASSERT_TRUE(change(kFirst, kPasid, nullptr, first));
   ASSERT_TRUE(change(kFirst, 7, nullptr, first));
@@ -507,7 +387,7 @@ TEST_F(AmdPasids, APasidIsReplacedWithoutTouchingTheOthers) {
 }
 
 TEST_F(AmdPasids, TheDevicesOtherRequestsGoOnAsBefore) {
-  boot_and_claim(one(""));
+  boot(one(""));
   Driver& driver = group(kFirst).driver();
   Domain* const domain = mapped(kFirst, 1);
   ASSERT_TRUE(group(kFirst).replace(*driver.static_domain(DomainType::identity)));
@@ -524,7 +404,7 @@ TEST_F(AmdPasids, TheDevicesOtherRequestsGoOnAsBefore) {
 }
 
 TEST_F(AmdPasids, AHostTableAndPasidsExcludeEachOther) {
-  boot_and_claim(one(""));
+  boot(one(""));
   Domain *const host = attached(kFirst), *const guest = mapped(kFirst, 1);
   EXPECT_EQ(change(kFirst, kPasid, nullptr, guest).error().failure, AttachFailure::busy);
   group(kFirst).detach();
@@ -536,19 +416,19 @@ TEST_F(AmdPasids, AHostTableAndPasidsExcludeEachOther) {
 }
 
 TEST_F(AmdPasids, WhatIsNoGuestTableIsIncompatibleWithAPasid) {
-  boot_and_claim(one(""));
+  boot(one(""));
   Domain* const identity = group(kFirst).driver().static_domain(DomainType::identity);
   EXPECT_EQ(change(kFirst, kPasid, nullptr, identity).error().failure, AttachFailure::incompatible);
   EXPECT_EQ(change(kFirst, kPasid, nullptr, domain_for(kFirst)).error().failure, AttachFailure::incompatible);
 }
 
 TEST_F(AmdPasids, APasidBeyondTheHardwaresIsNoDevice) {
-  boot_and_claim(one("gcr3_levels = 1"));
+  boot(one("gcr3_levels = 1"));
   EXPECT_EQ(change(kFirst, 512, nullptr, mapped(kFirst, 1)).error().failure, AttachFailure::no_device);
 }
 
 TEST_F(AmdPasids, AFailedChangeLeavesThePasidWhereItWas) {
-  boot_and_claim(one("domain_ids = 4"));
+  boot(one("domain_ids = 4"));
   Domain *const first = mapped(kFirst, 1), *const second = mapped(kFirst, 2);
   ASSERT_TRUE(change(kFirst, kPasid, nullptr, first));
   fault::fail_point("driver.commit");
@@ -566,7 +446,7 @@ TEST_F(AmdPasids, AFailedChangeLeavesThePasidWhereItWas) {
 }
 
 TEST_F(AmdPasids, BlockingADeviceStopsItsPasidsToo) {
-  boot_and_claim(one(""));
+  boot(one(""));
   Domain* const domain = mapped(kFirst, 1);
   ASSERT_TRUE(change(kFirst, kPasid, nullptr, domain));
   group(kFirst).driver().block(*system_->device(kFirst));
@@ -575,7 +455,7 @@ TEST_F(AmdPasids, BlockingADeviceStopsItsPasidsToo) {
 }
 
 TEST_F(AmdPasids, DomainsForPasidsNeedGuestTables) {
-  boot_and_claim(one("guest_levels = \"none\""));
+  boot(one("guest_levels = \"none\""));
   const auto domain = system_->allocate_domain(group(kFirst), kForPasids);
   ASSERT_FALSE(domain);
   EXPECT_EQ(domain.error().code, EOPNOTSUPP);
@@ -585,7 +465,7 @@ TEST_F(AmdPasids, DomainsForPasidsNeedGuestTables) {
 
 TEST_F(AmdDriver, EveryIdOfADeviceIsProgrammedAlike) {
   for (const bool guest : {false, true}) {
-    boot_and_claim(unit("a", "") + edu(2, "a", "dma_aliases = [\"02.5\", \"1f.7\"]"));
+    boot(unit("a", "") + edu(2, "a", "dma_aliases = [\"02.5\", \"1f.7\"]"));
     Domain* const domain = attached(kFirst, {.pasid = guest});
     ASSERT_TRUE(domain->map(kWindow, pa_, kPageSize, kBoth));
     for (const StreamId id : {0x10u, 0x15u, 0xffu}) EXPECT_EQ(where("a", id, 0, kWindow), pa_) << id;
@@ -603,7 +483,7 @@ TEST_F(AmdDriver, EveryIdOfADeviceIsProgrammedAlike) {
 // ---- Dirty tracking and coherency -------------------------------------------------------------------------------
 
 TEST_F(AmdDriver, DirtyTrackingSeesWhatADeviceWroteWhileItIsOn) {
-  boot_and_claim(two("dirty = \"dirty\"", "dirty = \"dirty\""));
+  boot(two("dirty = \"dirty\"", "dirty = \"dirty\""));
   Domain* const domain = attached(kFirst, {.dirty_tracking = true});
   ASSERT_TRUE(group(kSecond).attach(*domain));
   for (std::uint64_t at = 0; at < 4 * kPageSize; at += kPageSize)  // else it would be one page
@@ -632,7 +512,7 @@ TEST_F(AmdDriver, DirtyTrackingSeesWhatADeviceWroteWhileItIsOn) {
 }
 
 TEST_F(AmdDriver, ADeviceThatComesLaterIsTrackedToo) {
-  boot_and_claim(one("dirty = \"dirty\""));
+  boot(one("dirty = \"dirty\""));
   Domain* const domain = attached(kFirst, {.dirty_tracking = true});
   ASSERT_TRUE(domain->map(kWindow, pa_, kPageSize, kBoth));
   ASSERT_TRUE(domain->set_dirty_tracking(true));
@@ -645,7 +525,7 @@ TEST_F(AmdDriver, ADeviceThatComesLaterIsTrackedToo) {
 }
 
 TEST_F(AmdDriver, DirtyTrackingIsRefusedWhereTheHardwareKeepsNone) {
-  boot_and_claim(two("dirty = \"access\"", "dirty = \"dirty\"\nhost_levels = \"none\""));
+  boot(two("dirty = \"access\"", "dirty = \"dirty\"\nhost_levels = \"none\""));
   for (const char* name : {kFirst, kSecond}) {
     const auto domain = system_->allocate_domain(group(name), {.dirty_tracking = true});
     ASSERT_FALSE(domain);
@@ -655,13 +535,13 @@ TEST_F(AmdDriver, DirtyTrackingIsRefusedWhereTheHardwareKeepsNone) {
 }
 
 TEST_F(AmdDriver, ADomainThatTracksIsRefusedByAUnitThatCannot) {
-  boot_and_claim(two("dirty = \"dirty\"", "dirty = \"none\""));
+  boot(two("dirty = \"dirty\"", "dirty = \"none\""));
   EXPECT_STREQ(refusal(kSecond, *domain_for(kFirst, {.dirty_tracking = true})).reason.property, "dirty tracking");
 }
 
 // Linux promises it for guest tables too, whose entries cannot force anything.
 TEST_F(AmdDriver, HostTablesEnforceCoherencyGuestTablesDoNot) {
-  boot_and_claim(two("", "host_levels = \"none\""));
+  boot(two("", "host_levels = \"none\""));
   EXPECT_TRUE(group(kFirst).driver().can_enforce_cache_coherency(*system_->device(kFirst)));
   EXPECT_TRUE(domain_for(kFirst)->enforce_cache_coherency());
   EXPECT_FALSE(group(kSecond).driver().can_enforce_cache_coherency(*system_->device(kSecond)));
@@ -671,7 +551,7 @@ TEST_F(AmdDriver, HostTablesEnforceCoherencyGuestTablesDoNot) {
 // ---- Reserved regions -------------------------------------------------------------------------------------------
 
 TEST_F(AmdDriver, InterruptsAndHyperTransportAreReserved) {
-  boot_and_claim(two("", "hypertransport = false"));
+  boot(two("", "hypertransport = false"));
   const auto regions = group(kFirst).driver().reserved_regions(*system_->device(kFirst));
   ASSERT_EQ(regions.size(), 2u);
   EXPECT_EQ(regions[0].kind, ReservedRegion::Kind::msi);
@@ -682,7 +562,7 @@ TEST_F(AmdDriver, InterruptsAndHyperTransportAreReserved) {
 }
 
 TEST_F(AmdDriver, AnExclusionRangeOfTheFirmwareBecomesADirectMapping) {
-  boot(one("exclusion_base = \"1M\"\nexclusion_bytes = \"8K\""));
+  bring_up(one("exclusion_base = \"1M\"\nexclusion_bytes = \"8K\""));
   const auto regions = group(kFirst).driver().reserved_regions(*system_->device(kFirst));
   ASSERT_EQ(regions.size(), 3u);
   EXPECT_EQ(regions[0].kind, ReservedRegion::Kind::direct);
@@ -694,7 +574,7 @@ TEST_F(AmdDriver, AnExclusionRangeOfTheFirmwareBecomesADirectMapping) {
 }
 
 TEST_F(AmdDriver, TellsAVirtualMachineMonitorItsFeatures) {
-  boot_and_claim(one(""));
+  boot(one(""));
   const HardwareInfo info = group(kFirst).driver().hardware_info(*system_->device(kFirst));
   EXPECT_EQ(info.type, 4u) << "IOMMU_HW_INFO_TYPE_AMD";
   std::uint64_t efr = 0;
@@ -704,12 +584,12 @@ TEST_F(AmdDriver, TellsAVirtualMachineMonitorItsFeatures) {
 
 // ---- Hardware that does not follow ------------------------------------------------------------------------------
 
-class AmdFailure : public AmdDriver, public testing::WithParamInterface<bool> {};
-INSTANTIATE_TEST_SUITE_P(Deaf, AmdFailure, testing::Bool());
+class AmdFailure : public AmdDriver, public ::testing::WithParamInterface<bool> {};
+INSTANTIATE_TEST_SUITE_P(Deaf, AmdFailure, ::testing::Bool());
 
 // Linux detaches first, so that the device is on nothing after a failure.
 TEST_P(AmdFailure, ACommandThatIsNotTakenIsNoDeviceAndTheOldDomainStays) {
-  boot_and_claim(one(""), balky_models());
+  boot(one(""), balky_models());
   ASSERT_TRUE(attached(kFirst)->map(kWindow, pa_, kPageSize, kBoth));
   ASSERT_TRUE(writes(kFirst, kWindow));
   for (const bool guest : {false, true}) {
@@ -729,7 +609,7 @@ TEST_P(AmdFailure, ACommandThatIsNotTakenIsNoDeviceAndTheOldDomainStays) {
 
 TEST_P(AmdFailure, ACommandThatIsNotTakenIsLoggedAndTheAttachSucceedsOnLinux) {
   rules_ = Rules::linux7;
-  boot_and_claim(one(""), balky_models());
+  boot(one(""), balky_models());
   Domain *const old = attached(kFirst), *const next = domain_for(kFirst);
   ASSERT_TRUE(old->map(kWindow, pa_, kPageSize, kBoth));
   balky().deaf = GetParam();
@@ -740,7 +620,7 @@ TEST_P(AmdFailure, ACommandThatIsNotTakenIsLoggedAndTheAttachSucceedsOnLinux) {
 }
 
 TEST_P(AmdFailure, AnInvalidationThatIsNotTakenIsLoggedAndTheNextOneWorks) {
-  boot_and_claim(one(""), balky_models());
+  boot(one(""), balky_models());
   Domain* const domain = attached(kFirst);
   for (const std::uint64_t at : {std::uint64_t{0}, kPageSize})
     ASSERT_TRUE(domain->map(kWindow + at, pa_, kPageSize, kBoth));
@@ -756,7 +636,7 @@ TEST_P(AmdFailure, AnInvalidationThatIsNotTakenIsLoggedAndTheNextOneWorks) {
 // ---- Events -----------------------------------------------------------------------------------------------------
 
 TEST_F(AmdDriver, ARefusedAccessIsLoggedAsLinuxDoes) {
-  boot_and_claim(one(""));
+  boot(one(""));
   static_cast<void>(attached(kFirst));
   EXPECT_FALSE(writes(kFirst, kWindow));
   EXPECT_EQ(lines_.count("AMD-Vi: a: Event logged [IO_PAGE_FAULT device=00:02.0 domain=0x0002 address=0x40000000 "
@@ -766,7 +646,7 @@ TEST_F(AmdDriver, ARefusedAccessIsLoggedAsLinuxDoes) {
 }
 
 TEST_F(AmdDriver, AStormOfEventsNeitherFillsTheLogNorStopsIt) {
-  boot_and_claim(one(""));
+  boot(one(""));
   for (int i = 0; i < 1000; ++i) EXPECT_FALSE(writes(kFirst, kWindow));
   EXPECT_EQ(lines_.count("IO_PAGE_FAULT"), 100u);
   EXPECT_EQ(lines_.count("lost"), 0u);

@@ -7,6 +7,7 @@
 #include "drivers/arm_smmu/domain.h"
 #include "drivers/arm_smmu/unit.h"
 #include "drivers/driver_rig.h"
+#include "drivers/in_front.h"
 #include "machine/memory.h"
 #include "machine/registry.h"
 
@@ -381,26 +382,16 @@ TEST_F(ArmSmmuDriver, AStormOfFaultsDoesNotFillTheLog) {
 // ---- Hardware that does not answer ------------------------------------------------------------------------------
 
 // A unit whose synchronisations do not end while it hangs, and whose registers say what they are told to.
-class OddSmmu final : public IommuUnit {
+class OddSmmu final : public check::WrappedUnit {
  public:
-  OddSmmu(const UnitContext& context, std::unique_ptr<IommuUnit> real) : IommuUnit(context), real_(std::move(real)) {}
-  std::string_view model() const override { return real_->model(); }
-  std::uint64_t register_bytes() const override { return real_->register_bytes(); }
-  void reset() override { real_->reset(); }
-  std::optional<Translation> translate(const Transaction& transaction) override {
-    return real_->translate(transaction);
-  }
+  using WrappedUnit::WrappedUnit;
   std::uint64_t read(std::uint64_t offset, unsigned bytes) override {
     if (const auto told = says.find(offset); told != says.end()) return told->second;
     const bool status = offset == hw::smmu::kTlbGstatus.offset || (offset & 0xfff) == hw::smmu::kTlbStatus.offset;
-    return hangs && status ? 1 : real_->read(offset, bytes);
+    return hangs && status ? 1 : WrappedUnit::read(offset, bytes);
   }
-  void write(std::uint64_t offset, unsigned bytes, std::uint64_t value) override { real_->write(offset, bytes, value); }
   bool hangs = false;
   std::map<std::uint64_t, std::uint64_t> says;
-
- private:
-  std::unique_ptr<IommuUnit> real_;
 };
 
 class ArmSmmuUnit : public ::testing::Test {

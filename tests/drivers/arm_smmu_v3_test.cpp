@@ -15,6 +15,7 @@
 #include "core/system.h"
 #include "drivers/arm_smmu_v3/unit.h"
 #include "drivers/driver_rig.h"
+#include "drivers/in_front.h"
 #include "drivers/registry.h"
 #include "hw/smmuv3.h"
 #include "machine/findings.h"
@@ -81,48 +82,24 @@ TEST_P(EveryUnit, IdentityPassesAndBlockedRefuses) {
 // ---- Changes without a gap --------------------------------------------------------------------------------------
 
 // A unit whose first device is asked for a translation after every command.
-class Watched final : public IommuUnit {
+class Watched final : public check::WrappedUnit {
  public:
-  Watched(const UnitContext& context, std::unique_ptr<IommuUnit> real) : IommuUnit(context), real_(std::move(real)) {}
-  std::string_view model() const override { return real_->model(); }
-  std::uint64_t register_bytes() const override { return real_->register_bytes(); }
-  void reset() override { real_->reset(); }
-  std::optional<Translation> translate(const Transaction& transaction) override {
-    return real_->translate(transaction);
-  }
-  std::uint64_t read(std::uint64_t offset, unsigned bytes) override { return real_->read(offset, bytes); }
+  using WrappedUnit::WrappedUnit;
   void write(std::uint64_t offset, unsigned bytes, std::uint64_t value) override {
-    real_->write(offset, bytes, value);
-    bump_generation();
+    deliver(offset, bytes, value);
     if (!watching || offset != hw::smmuv3::kCmdqProd.offset) return;
     ++looks;
-    if (!real_->translate({.stream = 0x10, .pasid = 0, .iova = kWindow, .access = Access::write})) ++refused;
+    if (!translate({.stream = 0x10, .pasid = 0, .iova = kWindow, .access = Access::write})) ++refused;
   }
   bool watching = false;
   unsigned looks = 0, refused = 0;
-
- private:
-  std::unique_ptr<IommuUnit> real_;
 };
 
 class WithoutAGap : public ArmSmmuV3Driver {
  protected:
   void SetUp() override {
     ArmSmmuV3Driver::SetUp();
-    UnitModel watched = arm_smmu_v3_unit_model();
-    watched.create = [](const UnitContext& context, const Options& options) -> Result<std::unique_ptr<IommuUnit>> {
-      return std::make_unique<Watched>(context, TRY(arm_smmu_v3_unit_model().create(context, options)));
-    };
-    models_[0] = watched;
-    const auto spec =
-        parse_machine(unit("a", "substream_bits = 8\nforce_write_back = true") + edu(2, "a") + "pasid_bits = 8\n",
-                      "test", models_, {});
-    ASSERT_TRUE(spec);
-    machine_ =
-        *Machine::create(*spec, {.time = Executor::Time::virtual_time, .paranoid = true, .extra_unit_models = models_});
-    system_ = *System::create(*machine_, all_drivers(), {});
-    ASSERT_TRUE(group(kFirst).claim_dma_owner(this));
-    pa_ = machine_->memory().pin(reinterpret_cast<std::uintptr_t>(pages_.data()), pages_.size())->first;
+    boot(unit("a", "substream_bits = 8\nforce_write_back = true") + edu(2, "a") + "pasid_bits = 8\n", models_);
     for (Domain*& each : domains_of_one_window_) {
       each = domain_for(kFirst, {.pasid = true});
       ASSERT_TRUE(each->map(kWindow, pa_, kPageSize, kBoth));
@@ -140,7 +117,7 @@ class WithoutAGap : public ArmSmmuV3Driver {
   Domain* first() { return domains_of_one_window_[0]; }
   Domain* second() { return domains_of_one_window_[1]; }
 
-  std::array<UnitModel, 1> models_ = {arm_smmu_v3_unit_model()};
+  std::array<UnitModel, 1> models_ = {softiommu::testing::in_front_of<Watched, arm_smmu_v3_unit_model>()};
   std::array<Domain*, 2> domains_of_one_window_{};
 };
 

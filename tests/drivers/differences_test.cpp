@@ -108,34 +108,25 @@ TEST_P(PciDriverDifferences, APasidOfAnAmdDeviceHasNoPagingDomainOnLinux) {
 // A virtio IOMMU that reads something else than was asked: attach to a domain that is beyond its range.
 class MisreadingUnit final : public WatchedUnit {
  public:
-  MisreadingUnit(const UnitContext& context, std::unique_ptr<IommuUnit> real)
-      : WatchedUnit(context, std::move(real)), tables_(context.memory.tables()) {}
+  using WatchedUnit::WatchedUnit;
   void write(std::uint64_t offset, unsigned bytes, std::uint64_t value) override {
     using namespace hw::virtio_iommu;
     if (offset == kQueueSel.offset) queue_ = value;
-    if (offset == kQueueDesc.offset && queue_ == 0) descriptors_ = PhysAddr{value};
+    if (offset == kQueueDesc.offset && queue_ == 0) descriptors_ = value;
     if (offset == kQueueNotify.offset && misread_ && value == 0) {
-      auto* const words = tables_.as<std::uint32_t>(PhysAddr{*tables_.words(descriptors_)});
-      words[1] = ~std::uint32_t{0};  // the domain of an attach request
+      auto* const request = reinterpret_cast<std::uint32_t*>(words(*words(descriptors_)));
+      request[1] = ~std::uint32_t{0};  // the domain of an attach request
     }
     WatchedUnit::write(offset, bytes, value);
   }
   bool misread_ = false;
 
  private:
-  TableMemory& tables_;
-  std::uint64_t queue_ = 0;
-  PhysAddr descriptors_{};
+  std::uint64_t queue_ = 0, descriptors_ = 0;
 };
 
 std::span<const UnitModel> misreading_models() {
-  static const UnitModel models[] = {[] {
-    UnitModel model = virtio_iommu_unit_model();
-    model.create = [](const UnitContext& context, const Options& options) -> Result<std::unique_ptr<IommuUnit>> {
-      return std::make_unique<MisreadingUnit>(context, TRY(virtio_iommu_unit_model().create(context, options)));
-    };
-    return model;
-  }()};
+  static const UnitModel models[] = {in_front_of<MisreadingUnit, virtio_iommu_unit_model>()};
   return models;
 }
 

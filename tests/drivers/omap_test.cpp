@@ -58,7 +58,7 @@ TEST_F(OmapDriver, AnMmuThatFailsTakesThoseBeforeItBack) {
 }
 
 TEST_F(OmapDriver, AnMmuThatLosesItsControlRegisterBlocksNobodyElsesDomain) {
-  static const UnitModel models[] = {watched<omap_mmu_unit_model>()};
+  static const UnitModel models[] = {in_front_of<WatchedUnit, omap_mmu_unit_model>()};
   boot(unit("mmus", "mmus = 2") + client(kDsp, "mmus", "[0, 1]"), models);
   Domain& made = domain(kDsp, kIova, 'A');
   auto& hardware = dynamic_cast<WatchedUnit&>(*machine_->unit("mmus"));

@@ -24,7 +24,7 @@ std::string device(const std::string& name, const std::string& iommu, const std:
 class RockchipDriver : public SocRig {
  protected:
   void boot_watched(const std::string& keys) {
-    static const UnitModel models[] = {watched<rockchip_unit_model>()};
+    static const UnitModel models[] = {in_front_of<WatchedUnit, rockchip_unit_model>()};
     boot(unit("mmu", keys) + device(kVop, "mmu", "[0, 1]"), models);
   }
   WatchedUnit& watched_unit() { return dynamic_cast<WatchedUnit&>(*machine_->unit("mmu")); }

@@ -14,10 +14,14 @@
 
 #include "base/fault.h"
 #include "core/system.h"
+#include "drivers/in_front.h"
 #include "drivers/registry.h"
 #include "machine/machine.h"
 
 namespace softiommu {
+
+using testing::in_front_of;
+using testing::WatchedUnit;
 
 class SocRig : public ::testing::Test {
  protected:
@@ -86,47 +90,5 @@ class SocRig : public ::testing::Test {
   std::vector<PhysAddr> pinned_;
   std::vector<std::unique_ptr<Domain>> domains_;
 };
-
-// In front of a real model: keeps what is written, and loses what it is told to lose.
-class WatchedUnit : public IommuUnit {
- public:
-  struct Write {
-    std::uint64_t offset, value;
-    friend bool operator==(const Write&, const Write&) = default;
-  };
-  WatchedUnit(const UnitContext& context, std::unique_ptr<IommuUnit> real)
-      : IommuUnit(context), real_(std::move(real)) {
-    real_->on_interrupt([this](unsigned line) { interrupt(line); });
-  }
-  std::string_view model() const override { return real_->model(); }
-  std::uint64_t register_bytes() const override { return real_->register_bytes(); }
-  void reset() override { real_->reset(); }
-  std::optional<Translation> translate(const Transaction& transaction) override {
-    return real_->translate(transaction);
-  }
-  std::uint64_t read(std::uint64_t offset, unsigned bytes) override { return real_->read(offset, bytes); }
-  void write(std::uint64_t offset, unsigned bytes, std::uint64_t value) override {
-    writes.push_back({offset, value});
-    if (std::ranges::find(lost, Write{offset, value}) != lost.end()) return;
-    real_->write(offset, bytes, value);
-    bump_generation();
-    wait_for_dma();
-  }
-
-  std::vector<Write> writes, lost;
-
- private:
-  std::unique_ptr<IommuUnit> real_;
-};
-
-// The model of that name, watched.
-template <UnitModel (*real)()>
-UnitModel watched() {
-  UnitModel model = real();
-  model.create = [](const UnitContext& context, const Options& options) -> Result<std::unique_ptr<IommuUnit>> {
-    return std::make_unique<WatchedUnit>(context, TRY(real().create(context, options)));
-  };
-  return model;
-}
 
 }  // namespace softiommu

@@ -56,7 +56,10 @@ Result<> Context::ioas_allow_iovas(Call& call) {
     if (objects_.find<Ioas>(request.ioas_id) == nullptr) return fail(ENOENT, "no IOAS has this id");
   }
   std::vector<IovaRange> ranges;
-  for (const abi::Range& range : TRY(call.fetch_array<abi::Range>(request.allowed_iovas, request.num_iovas))) {
+  // One by one, as the program names the count: what is wrong ends it before memory is taken for the others.
+  for (std::uint64_t i = 0; i < request.num_iovas; ++i) {
+    abi::Range range{};
+    TRY(call.program().copy_in(&range, request.allowed_iovas + i * sizeof range, sizeof range));
     if (range.start >= range.last) return fail(EINVAL, "a range is empty");
     ranges.push_back({Iova{range.start}, Iova{range.last}});
   }

@@ -55,6 +55,21 @@ TEST_F(Errno, OfIoasAllowIovas) {
   EXPECT_EQ(allow(ioas_, {{0x1000, 0x1fff}, {0, 0xfff}}), 0);
 }
 
+// The ranges before it are looked at first, and no memory is taken for those behind it.
+TEST_F(Errno, OfIoasAllowIovasIsThatOfTheFirstWrongRangeHoweverManyAreSaidToFollow) {
+  const Pages page(2);
+  ASSERT_EQ(munmap(page.at(kPageSize), kPageSize), 0);
+  auto* const last = reinterpret_cast<fd::Range*>(page.at(kPageSize)) - 1;
+  const fd::IoasAllowIovas request{0, ioas_, ~0U, 0, reinterpret_cast<std::uint64_t>(last)};
+  const auto answer = [&](fd::Range range) {
+    *last = range;
+    fd::IoasAllowIovas asked = request;
+    return command(fd::kIoasAllowIovas, asked);
+  };
+  EXPECT_EQ(answer({2, 1}), -EINVAL);
+  EXPECT_EQ(answer({1, 2}), -EFAULT);
+}
+
 TEST_F(Errno, OfIoasIovaRanges) {
   fd::IoasIovaRanges request{0, ioas_, 1, 0, 8, 0};
   EXPECT_EQ(command(fd::kIoasIovaRanges, request), -EFAULT);

@@ -10,6 +10,8 @@
 #include <cerrno>
 #include <cstdint>
 #include <ctime>
+#include <fstream>
+#include <string>
 
 namespace softiommu::vfio {
 
@@ -45,10 +47,27 @@ bool ready(int descriptor, short events) {
   return direct(SYS_ppoll, address(&wanted), 1, address(&now)) == 1 && (wanted.revents & events) != 0;
 }
 
+// "eventfd-id: N", which all descriptors of one eventfd have in common (Linux 5.2); empty where there is none.
+std::string identity(int descriptor) {
+  std::ifstream info("/proc/self/fdinfo/" + std::to_string(descriptor));
+  for (std::string line; std::getline(info, line);) {
+    if (line.starts_with("eventfd-id")) return line;
+  }
+  return {};
+}
+
 }  // namespace
 
 Result<EventFd> EventFd::take(Program& program, int descriptor) {
-  return EventFd(TRY(program.take_eventfd(descriptor)));
+  return EventFd(TRY(program.take_eventfd(descriptor)), descriptor);
+}
+
+bool EventFd::is_held_by(Program& program) const {
+  const auto now = program.take_eventfd(given_);
+  if (!now) return false;
+  const std::string mine = identity(descriptor_), other = identity(*now);
+  direct(SYS_close, *now);
+  return mine == other;
 }
 
 void EventFd::reset() {

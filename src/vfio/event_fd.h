@@ -18,15 +18,19 @@ class EventFd {
   // EBADF: `descriptor` is not open; EINVAL: not an eventfd.
   static Result<EventFd> take(Program& program, int descriptor);
   ~EventFd() { reset(); }
-  EventFd(EventFd&& other) noexcept : descriptor_(std::exchange(other.descriptor_, -1)) {}
+  EventFd(EventFd&& other) noexcept
+      : descriptor_(std::exchange(other.descriptor_, -1)), given_(other.given_) {}
   EventFd& operator=(EventFd&& other) noexcept {
     if (this != &other) {
       reset();
       descriptor_ = std::exchange(other.descriptor_, -1);
+      given_ = other.given_;
     }
     return *this;
   }
 
+  // Is the program's descriptor, as it was given, still this eventfd? Linux lets some go when the last is closed.
+  bool is_held_by(Program& program) const;
   explicit operator bool() const { return descriptor_ >= 0; }
   void reset();
   // Adds 1, as the kernel does for an interrupt. A counter that is full stays full.
@@ -35,8 +39,8 @@ class EventFd {
   bool consume() const;
 
  private:
-  explicit EventFd(int descriptor) : descriptor_(descriptor) {}
-  int descriptor_ = -1;
+  EventFd(int descriptor, int given) : descriptor_(descriptor), given_(given) {}
+  int descriptor_ = -1, given_ = -1;
 };
 
 }  // namespace softiommu::vfio

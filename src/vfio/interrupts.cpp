@@ -152,7 +152,7 @@ Result<> Interrupts::unmask_intx(Program& program, const abi::IrqSet& request, s
       unmask_.reset();
       return {};
     }
-    if (unmask_) return fail(EBUSY, "an unmask eventfd is set");
+    if (unmask_ && unmask_.is_held_by(program)) return fail(EBUSY, "an unmask eventfd is set");
     unmask_ = TRY(EventFd::take(program, descriptor));
     if (masked_) executor_.wake(*this);
     return {};

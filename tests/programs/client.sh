@@ -9,4 +9,5 @@ options=()
 status=0
 timeout 120 "$SOFTIOMMU" run "${options[@]}" -- "$PROGRAMS/$program" "$bdf" >"$WORK/log" 2>&1 || status=$?
 cat "$WORK/log"
+[ $status -ne 77 ] || exit 77
 [ $status -eq 0 ] || fail "$program ended with $status"

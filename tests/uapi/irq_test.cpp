@@ -202,6 +202,15 @@ TEST_F(IrqTest, AnUnmaskEventUnmasks) {
   EXPECT_EQ(set_irqs(device_, kUnmask, abi::kIntxIrq, 0, {-1}), 0);
 }
 
+TEST_F(IrqTest, AnUnmaskEventThatTheProgramClosedMakesRoomForAnother) {
+  ASSERT_EQ(events(abi::kIntxIrq, 0, {a_.descriptor()}), 0);
+  {
+    const Event closed;
+    ASSERT_EQ(set_irqs(device_, kUnmask, abi::kIntxIrq, 0, {closed.descriptor()}), 0);
+  }
+  EXPECT_EQ(set_irqs(device_, kUnmask, abi::kIntxIrq, 0, {b_.descriptor()}), 0);
+}
+
 TEST_F(IrqTest, IntxThatIsNotInUseCannotBeMasked) {
   EXPECT_EQ(none(kMask, abi::kIntxIrq, 0, 1), -EINVAL);
   EXPECT_EQ(none(kUnmask, abi::kIntxIrq, 0, 1), -EINVAL);

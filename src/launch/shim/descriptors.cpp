@@ -91,8 +91,8 @@ long duplicate2(int from, int to) {
   return duplicate(from, to, 0);
 }
 
-// Of VFIO's and iommufd's commands.
-bool is_our_type(unsigned long request) { return (request >> 8 & 0xff) == ';'; }
+unsigned long type_of(unsigned long request) { return request >> 8 & 0xff; }
+constexpr unsigned long kVfioType = ';', kKvmType = 0xae;  // iommufd's commands have VFIO's
 
 bool any_owned(const pollfd* list, nfds_t count) {
   if (engine() == nullptr || inside()) return false;
@@ -200,15 +200,21 @@ long control(int fd, int command, long argument) {
 }
 
 }  // namespace
+
+long device_call(int fd, unsigned long request, unsigned long argument) {
+  if (owned(fd)) return in_engine([&](const SoftiommuEngine& e) { return e.ioctl(fd, request, argument); });
+  if (type_of(request) == kVfioType && adopted(fd)) return device_call(fd, request, argument);
+  if (type_of(request) == kKvmType && engine() != nullptr && !inside()) return kvm_ioctl(fd, request, argument);
+  return raw(SYS_ioctl, fd, static_cast<long>(request), static_cast<long>(argument));
+}
+
 }  // namespace softiommu::shim
 
 using namespace softiommu::shim;
 
 // Declared with an ellipsis, whose one argument every 64-bit Linux ABI passes as if it were named.
 SHIM_EXPORT int ioctl(int fd, unsigned long request, unsigned long argument) {
-  if (owned(fd)) return int_answer(in_engine([&](const SoftiommuEngine& e) { return e.ioctl(fd, request, argument); }));
-  if (is_our_type(request) && adopted(fd)) return ioctl(fd, request, argument);
-  return int_answer(raw(SYS_ioctl, fd, static_cast<long>(request), static_cast<long>(argument)));
+  return int_answer(device_call(fd, request, argument));
 }
 
 SHIM_EXPORT int close(int fd) { return int_answer(close_descriptor(fd)); }

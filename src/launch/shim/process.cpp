@@ -226,14 +226,9 @@ SHIM_EXPORT long syscall(long number, ...) {
   va_end(list);
   if (run_dir[0] != '\0' && !inside()) {
     switch (number) {
-      case SYS_ioctl: {
-        if (owned(static_cast<int>(a[0]))) {
-          return answer(in_engine([&](const SoftiommuEngine& e) {
-            return e.ioctl(static_cast<int>(a[0]), static_cast<unsigned long>(a[1]), static_cast<unsigned long>(a[2]));
-          }));
-        }
-        break;
-      }
+      case SYS_ioctl:
+        return answer(
+            device_call(static_cast<int>(a[0]), static_cast<unsigned long>(a[1]), static_cast<unsigned long>(a[2])));
       case SYS_close:
         return close(static_cast<int>(a[0]));
       case SYS_read:

@@ -108,6 +108,10 @@ Function* next(Function*& cache, const char* name) {
   return found;
 }
 
+// Any ioctl of the program, as the kernel answers (descriptors.cpp); one of KVM's in a program with devices (kvm.cpp).
+long device_call(int fd, unsigned long request, unsigned long argument);
+long kvm_ioctl(int fd, unsigned long request, unsigned long argument);
+
 // Paths (paths.cpp) -----------------------------------------------------------------------------------------------
 
 extern char run_dir[PATH_MAX];  // "" outside a run: then the shim does nothing

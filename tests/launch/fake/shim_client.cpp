@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <glob.h>
 #include <gtest/gtest.h>
+#include <linux/kvm.h>
 #include <poll.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -83,6 +84,20 @@ TEST_F(Handle, StatxSaysTheSame) {
 }
 
 TEST_F(Handle, ShowsItsPathUnderProc) { EXPECT_EQ(link_of_descriptor(fd_), kFile); }
+
+// What stands for the kernel's VFIO device, and no virtual machine: calls of KVM's that only look as if they were ours.
+TEST_F(Handle, IsNoBusinessOfKvmWhereItIsNoGroup) {
+  const int device = ::memfd_create("kvm-vfio", MFD_CLOEXEC);
+  kvm_device_attr add = {0, KVM_DEV_VFIO_GROUP, KVM_DEV_VFIO_GROUP_ADD, reinterpret_cast<std::uint64_t>(&fd_)};
+  EXPECT_EQ(::ioctl(device, KVM_HAS_DEVICE_ATTR, &add), 0);
+  EXPECT_EQ(::ioctl(device, KVM_SET_DEVICE_ATTR, &add), -1) << "a container";
+  void* bar = ::mmap(nullptr, 4096, PROT_READ, MAP_SHARED, fd_, 0);
+  kvm_userspace_memory_region slot = {0, 0, 0, 4096, reinterpret_cast<std::uint64_t>(bar)};
+  EXPECT_EQ(::ioctl(device, KVM_SET_USER_MEMORY_REGION, &slot), -1);
+  EXPECT_EQ(errno, ENOTTY) << "no virtual machine";
+  ::munmap(bar, 4096);
+  ::close(device);
+}
 
 TEST_F(Handle, IsAlwaysReady) {
   pollfd ask = {fd_, POLLIN | POLLOUT, 0};

@@ -4,7 +4,7 @@
 include(CMakePackageConfigHelpers)
 
 install(TARGETS softiommu RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
-install(TARGETS softiommu_shim softiommu_engine LIBRARY DESTINATION lib/softiommu)
+install(TARGETS softiommu_shim softiommu_heap softiommu_engine LIBRARY DESTINATION lib/softiommu)
 install(TARGETS softiommu_shared EXPORT softiommu LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
 install(DIRECTORY include/softiommu DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
 # For drivers that come as plugins: the headers that our own drivers use.

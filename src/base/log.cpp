@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "base/log.h"
 
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -12,12 +13,10 @@ namespace {
 
 void to_standard_error(void*, Level, std::string_view line) noexcept {
   const int saved = errno;
-  constexpr std::string_view prefix = "softiommu: ";
-  char text[512];
-  std::size_t used = prefix.copy(text, sizeof text);
-  used += line.copy(text + used, sizeof text - used - 1);
-  text[used++] = '\n';
-  [[maybe_unused]] const auto written = ::write(STDERR_FILENO, text, used);
+  constexpr std::string_view prefix = "softiommu: ", end = "\n";
+  const auto part = [](std::string_view text) { return iovec{const_cast<char*>(text.data()), text.size()}; };
+  const iovec parts[] = {part(prefix), part(line), part(end)};
+  [[maybe_unused]] const auto written = ::writev(STDERR_FILENO, parts, 3);  // in one: lines of threads do not mix
   errno = saved;
 }
 

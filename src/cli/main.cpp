@@ -32,6 +32,9 @@ void add_run_options(CLI::App& run, softiommu::cli::RunRequest& request) {
   run.add_flag("--allow-unsafe-interrupts", request.options.allow_unsafe_interrupts,
                "attach groups whose interrupts are not isolated");
   run.add_flag("--paranoid", request.options.paranoid, "check each cached translation against the tables");
+  run.add_flag("--dma-sanitizer{report}", request.options.dma_sanitizer,
+               "tell DMA after unmap or free, overlaps and stale translations (--dma-sanitizer=abort: and stop there)")
+      ->check(CLI::IsMember({"report", "abort"}));
   run.add_option("--rules", request.rules, "the attach contract, or Linux 7.2 as it is")
       ->check(CLI::IsMember({"contract", "linux"}));
   run.add_option("--fail", request.fail,

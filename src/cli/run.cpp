@@ -3,7 +3,10 @@
 #include "cli/run.h"
 
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -20,6 +23,7 @@
 #include "cli/remains.h"
 #include "cli/show.h"
 #include "launch/claims.h"
+#include "launch/sanitizer_runtime.h"
 #include "launch/service/account_table.h"
 #include "launch/service/handle_table.h"
 #include "launch/view/namespace.h"
@@ -63,12 +67,12 @@ class RunFolder {
   std::string path_;
 };
 
-// The shim lies beside us in the build tree, in ../lib when installed.
-std::string find_shim() {
+// Libraries lie beside us in the build tree, in ../lib when installed.
+std::string find_library(std::string_view name) {
   std::error_code error;
   const fs::path own = fs::read_symlink("/proc/self/exe", error).parent_path();
   for (const char* folder : {"lib/softiommu", "../lib/softiommu"}) {
-    const fs::path shim = fs::weakly_canonical(own / folder / "libsoftiommu-shim.so", error);
+    const fs::path shim = fs::weakly_canonical(own / folder / name, error);
     if (fs::exists(shim, error)) return shim.string();
   }
   return {};
@@ -80,14 +84,45 @@ void prepend(const char* variable, const std::string& value, char separator) {
   ::setenv(variable, empty ? value.c_str() : (value + separator + present).c_str(), 1);
 }
 
-void set_environment(const std::string& shim, const std::string& run_dir, bool real_view) {
+// The file of a program, mapped. Never unmapped: an exec follows.
+launch::FileBytes map_program(const char* path) {
+  const int fd = ::open(path, O_RDONLY | O_CLOEXEC);
+  struct stat status {};
+  if (fd < 0 || ::fstat(fd, &status) != 0 || !S_ISREG(status.st_mode) || status.st_size <= 0) return {};
+  const auto bytes = static_cast<std::size_t>(status.st_size);
+  void* const pages = ::mmap(nullptr, bytes, PROT_READ, MAP_PRIVATE, fd, 0);
+  if (pages == MAP_FAILED) return {};
+  return {static_cast<const unsigned char*>(pages), bytes};
+}
+
+// The sanitizer's runtime that `program` needs before everything else; "": none.
+std::string runtime_for(const char* program) {
+  const char* runtime = nullptr;
+  launch::visit_path(program, std::getenv("PATH"), [&](const char* path) {
+    if (::access(path, X_OK) != 0) return false;
+    launch::FileBytes file = map_program(path);
+    if (char interpreter[PATH_MAX]; launch::interpreter_of(file, interpreter)) file = map_program(interpreter);
+    runtime = launch::sanitizer_runtime_of(file);
+    return true;
+  });
+  return runtime == nullptr ? "" : runtime;
+}
+
+void preload(const RunRequest& request, const std::string& shim) {
+  // The heap's part first: it is to stand behind the shim.
+  if (request.options.sanitizes()) prepend("LD_PRELOAD", find_library("libsoftiommu-heap.so"), ':');
+  prepend("LD_PRELOAD", shim, ':');
+  if (const std::string runtime = runtime_for(request.command[0].c_str()); !runtime.empty())
+    prepend("LD_PRELOAD", runtime, ':');
+}
+
+void set_environment(const std::string& run_dir, bool real_view) {
   ::setenv("SOFTIOMMU_RUN", run_dir.c_str(), 1);
   if (real_view) {
     ::setenv("SOFTIOMMU_VIEW_IS_REAL", "1", 1);
   } else {
     ::unsetenv("SOFTIOMMU_VIEW_IS_REAL");
   }
-  prepend("LD_PRELOAD", shim, ':');
   // Pinned memory must not leave by free(), also not a block from before the first open (D5).
   prepend("GLIBC_TUNABLES", "glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=1099511627776", ':');
 }
@@ -101,7 +136,8 @@ void set_environment(const std::string& shim, const std::string& run_dir, bool r
       std::_Exit(kCannotRun);
     }
   }
-  set_environment(shim, run_dir, real_view);
+  preload(request, shim);
+  set_environment(run_dir, real_view);
   std::vector<char*> arguments;
   for (const std::string& word : request.command) arguments.push_back(const_cast<char*>(word.c_str()));
   arguments.push_back(nullptr);
@@ -213,7 +249,7 @@ int run(RunRequest& request) {
   auto made = bring_up(request.machine_file, request.options.linux_rules ? Rules::linux7 : Rules::contract, status);
   if (!made) return status;
   request.options.machine_name = made->name;
-  const std::string shim = find_shim();
+  const std::string shim = find_library("libsoftiommu-shim.so");
   RunFolder folder;
   if (shim.empty() || folder.path().empty()) {
     complain(shim.empty() ? "libsoftiommu-shim.so is not beside the command" : "no folder for the run can be made");
@@ -233,6 +269,7 @@ int run(RunRequest& request) {
   status = wait_for(pid);
   if (request.options.explain) print_reports(folder.path() + "/out", ".explain", "attach decisions");
   print_reports(folder.path() + "/out", ".faults", "fault points (passed, failed)");
+  print_reports(folder.path() + "/out", ".findings", "DMA findings");
   if (request.options.trace && !collect_trace(folder.path() + "/out", request.trace_file))
     complain(fmt::format("{}: the trace could not be written", request.trace_file));
   if (anyone_remains(folder.path()) && remove_later(folder.path())) folder.leave();

@@ -58,6 +58,7 @@ std::string describe(const AttachRecord& record) {
 Journal::Journal() { records_.reserve(kMost); }
 
 void Journal::add(const AttachRecord& record) noexcept {
+  if (on_add_) on_add_(record);
   const MutexLock lock(mutex_);
   if (records_.size() < kMost)
     records_.push_back(record);  // within the capacity: no allocation

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -40,11 +41,14 @@ class Journal {
 
   Journal();
   void add(const AttachRecord& record) noexcept;
+  // Called with each record from now on, under the locks of who attaches. Before anybody else uses the journal.
+  void on_add(std::function<void(const AttachRecord&)> called) { on_add_ = std::move(called); }
   std::vector<AttachRecord> all() const;  // oldest first
   std::uint64_t dropped() const;          // older records that are gone
   void clear();
 
  private:
+  std::function<void(const AttachRecord&)> on_add_;
   mutable Mutex mutex_;
   std::vector<AttachRecord> records_ GUARDED_BY(mutex_);  // a ring once it is full
   std::uint64_t added_ GUARDED_BY(mutex_) = 0;

@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/trace.h"
 #include "ioas/page_sizes.h"
+#include "machine/dma_watch.h"
 #include "machine/machine.h"
 
 namespace softiommu {
@@ -92,6 +93,20 @@ Result<> AddressSpace::map_runs(Domain& domain, const Area& area) {
   return {};
 }
 
+// ---- what a watch hears: who has mapped what, by domain
+
+void AddressSpace::tell_mapped(const Domain& domain, const Area& area) const {
+  if (DmaWatch* const watch = memory_.watch())
+    watch->mapped({.domain = domain.id(), .range = area.range, .user = area.user, .prot = area.prot});
+}
+
+inline void AddressSpace::tell_unmapping(const Area& area) const {
+  DmaWatch* const watch = memory_.watch();
+  if (watch == nullptr) [[likely]]
+    return;
+  for (const auto& member : domains_.members()) watch->unmapping(member.domain->id(), area.range);
+}
+
 // Maps the area in every domain, or in none.
 Result<> AddressSpace::map_area_everywhere(const Area& area) {
   const auto members = domains_.members();
@@ -129,6 +144,8 @@ inline Result<Area*> AddressSpace::make_area(IovaRange range, std::uint64_t user
 inline Result<> AddressSpace::map_or_erase(Area& area) {
   const Result<> done = map_area(area);
   if (done) [[likely]] {
+    if (memory_.watch() != nullptr) [[unlikely]]
+      for (const auto& member : domains_.members()) tell_mapped(*member.domain, area);
     if (trace::on()) {
       trace::event(
           "iommu", "map",
@@ -159,6 +176,7 @@ Result<> AddressSpace::map_registers(IovaRange range, PhysAddr registers, std::u
 
 AreaMap::Position AddressSpace::unmap(AreaMap::Position position) {
   Area& area = *areas_.at(position);
+  tell_unmapping(area);
   for (const auto& member : domains_.members()) {
     const std::uint64_t bytes = member.domain->unmap(area.range.first, area.range.bytes());
     if (trace::on()) {
@@ -211,6 +229,8 @@ AttachResult<> AddressSpace::fill(Domain& fresh) {
   }
   if (const auto mapped = flush(); !mapped)
     return fill_failed(mapped.error(), IovaRange::of(piece.iova, piece.bytes), fresh);
+  for (auto position = areas_.first(); areas_.at(position) != nullptr; position = areas_.after(position))
+    tell_mapped(fresh, *areas_.at(position));
   return {};
 }
 

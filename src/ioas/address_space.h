@@ -76,6 +76,8 @@ class AddressSpace {
   [[gnu::cold]] Result<> pin_rest(Area& area, std::uint64_t done);
   [[gnu::always_inline]] inline void unpin(Area& area);
   [[gnu::always_inline]] inline Result<> map_area(const Area& area);
+  void tell_mapped(const Domain& domain, const Area& area) const;
+  void tell_unmapping(const Area& area) const;
   [[gnu::cold]] Result<> map_area_everywhere(const Area& area);
   static Result<> map_runs(Domain& domain, const Area& area);
   AttachResult<> fill(Domain& fresh);

@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "iommufd/io_pagetable.h"
+#include "machine/dma_watch.h"
 
 namespace softiommu::iommufd {
 
@@ -34,6 +35,26 @@ Result<> IoPagetable::map_in(Domain& domain, const Area& area) const {
   return mapped;
 }
 
+// What a watch hears: who has mapped what, by domain.
+void IoPagetable::tell_mapped(const Domain& domain, const Area& area) {
+  DmaWatch* const watch = area.pages->memory().watch();
+  if (watch == nullptr) [[likely]]
+    return;
+  watch->mapped({.domain = domain.id(),
+                 .range = area.range,
+                 .user = area.pages->user() + area.start,
+                 .prot = area.prot});
+}
+
+void IoPagetable::tell_unmapping(const Domain& domain, const Area& area) {
+  if (DmaWatch* const watch = area.pages->memory().watch()) watch->unmapping(domain.id(), area.range);
+}
+
+void IoPagetable::unmap_in(Domain& domain, const Area& area) {
+  tell_unmapping(domain, area);
+  domain.unmap(area.range.first, area.range.bytes());
+}
+
 Result<> IoPagetable::fill(Area& area) {
   TRY(area.pages->hold(area.start, area.range.bytes()));
   for (std::size_t i = 0; i < domains_.size(); ++i) {
@@ -43,13 +64,14 @@ Result<> IoPagetable::fill(Area& area) {
     area.pages->let_go(area.start, area.range.bytes());
     return mapped;
   }
+  for (const Domain* domain : domains_) tell_mapped(*domain, area);
   area.held = true;
   return {};
 }
 
 void IoPagetable::unfill(Area& area) {
   if (!area.held) return;
-  for (Domain* domain : domains_) domain->unmap(area.range.first, area.range.bytes());
+  for (Domain* domain : domains_) unmap_in(*domain, area);
   area.pages->let_go(area.start, area.range.bytes());
   area.held = false;
 }
@@ -58,7 +80,7 @@ void IoPagetable::revoke(const DmaBuf& buffer) {
   for (auto at = tree_.first(); at; at = RangeTree::after(at)) {
     Area& area = area_at(at);
     if (area.pages->dma_buf() != &buffer) continue;
-    for (Domain* domain : domains_) domain->unmap(area.range.first, area.range.bytes());
+    for (Domain* domain : domains_) unmap_in(*domain, area);
   }
   for_each_pages([&](Pages& pages) {
     if (pages.dma_buf() == &buffer) pages.revoke();
@@ -119,7 +141,10 @@ Result<> IoPagetable::fill_domain(Domain& domain) {
     done = filler.add(area);
   }
   if (done) done = filler.flush();
-  if (done) return {};
+  if (done) {
+    for (auto at = tree_.first(); at; at = RangeTree::after(at)) tell_mapped(domain, area_at(at));
+    return {};
+  }
   empty_domain(domain);
   return done;
 }
@@ -129,7 +154,10 @@ void IoPagetable::empty_domain(Domain& domain) {
   if (tree_.empty()) return;
   const Iova first = tree_.first().range().first;
   Iova last = first;
-  for (auto at = tree_.first(); at; at = RangeTree::after(at)) last = at.range().last;
+  for (auto at = tree_.first(); at; at = RangeTree::after(at)) {
+    tell_unmapping(domain, area_at(at));
+    last = at.range().last;
+  }
   domain.unmap(first, last - first + 1);
   if (!domains_.empty()) return;
   for (auto at = tree_.first(); at; at = RangeTree::after(at)) {

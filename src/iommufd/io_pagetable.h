@@ -137,6 +137,9 @@ class IoPagetable {
   Result<Iova> find_room(const Piece& front, std::uint64_t length) const;
   Result<> check_place(Iova iova, std::uint64_t length) const;
   Result<> insert(const Area& area, const Piece& piece);
+  static void tell_mapped(const Domain& domain, const Area& area);
+  static void tell_unmapping(const Domain& domain, const Area& area);
+  static void unmap_in(Domain& domain, const Area& area);
   Result<> fill(Area& area);
   void unfill(Area& area);
   Position erase(Position position);

@@ -77,6 +77,7 @@ class Pages {
   bool writable() const { return writable_; }
   // The address of the first byte (of a DMA-BUF: its offset there): what alignments go by.
   std::uint64_t user() const { return user_; }
+  Memory& memory() const { return memory_; }
   bool of_file() const { return file_ != nullptr; }
   const DmaBuf* dma_buf() const { return dma_buf_.get(); }
   // Of a DMA-BUF that was revoked nothing is mapped any more, for good.

@@ -10,7 +10,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#define SOFTIOMMU_ABI_VERSION 2u
+#define SOFTIOMMU_ABI_VERSION 3u
 #define SOFTIOMMU_ENGINE_ENTRY "softiommu_engine"
 #define SOFTIOMMU_MAX_DESCRIPTORS (1u << 20)  // Linux's default ceiling (fs.nr_open)
 
@@ -87,6 +87,12 @@ struct SoftiommuEngine {
   void (*spread)(void);
   // The process's image ends (enum SoftiommuDeparture): who holds our handles elsewhere is served on.
   void (*depart)(int how);
+
+  // Under --dma-sanitizer. The program frees a heap block: 1: a device can reach it, keep it out of the heap.
+  long (*keep_freed)(uintptr_t block, size_t bytes);
+  // A kept block that no device reaches any more; 0: none.
+  uintptr_t (*take_freed)(void);
+  long (*device_reaches)(uintptr_t block, size_t bytes);
 };
 
 typedef const struct SoftiommuEngine* (*SoftiommuEngineEntry)(const struct SoftiommuShim* shim);

@@ -32,7 +32,8 @@ struct Text {
   std::string RunOptions::* value;
 };
 constexpr Text kTexts[] = {
-    {"machine_name", &RunOptions::machine_name}, {"memlock", &RunOptions::memlock}, {"fail", &RunOptions::fail}};
+    {"machine_name", &RunOptions::machine_name}, {"memlock", &RunOptions::memlock}, {"fail", &RunOptions::fail},
+    {"dma_sanitizer", &RunOptions::dma_sanitizer}};
 
 }  // namespace
 

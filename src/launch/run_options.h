@@ -18,6 +18,7 @@ struct RunOptions {
   std::string machine_name;  // of the file, for messages
   std::string memlock = "unlimited";
   std::string fail;  // rules of --fail (base/fault.h), each ended by ';'
+  std::string dma_sanitizer;  // "": none; "report", "abort"
   bool allow_unsafe_interrupts = false;
   bool paranoid = false;
   bool linux_rules = false;
@@ -25,6 +26,7 @@ struct RunOptions {
   bool trace = false;
   bool selftest = false;  // the mock IOMMU and IOMMU_TEST_CMD, for the kernel's own tests
 
+  bool sanitizes() const { return !dma_sanitizer.empty(); }
   // Does the program see the kernel's files for fault injection?
   bool fault_injection() const { return !fail.empty() || selftest; }
 

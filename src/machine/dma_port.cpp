@@ -39,7 +39,11 @@ constexpr std::uint64_t allowed_bit(Access access) { return access == Access::re
 }  // namespace
 
 DmaPort::DmaPort(Memory& memory, IommuUnit* unit, StreamId stream)
-    : memory_(memory), unit_(unit), stream_(stream), activity_(memory.add_port()) {
+    : memory_(memory),
+      unit_(unit),
+      stream_(stream),
+      name_("stream " + std::to_string(stream)),
+      activity_(memory.add_port()) {
   if (unit_ != nullptr) unit_->add_port(*this);
 }
 
@@ -129,10 +133,41 @@ Access DmaPort::report(std::span<const Side> sides, std::span<const Spot> spots)
     const bool readable = spots[i].host != nullptr && guarded_copy(&probe, spots[i].host, 1);
     const bool last_suspect = i + 1 == sides.size();
     if (readable && !last_suspect) continue;
-    memory_.report_lost(spots[i].pa, sides[i].iova, stream_);
+    if (DmaWatch* const watch = memory_.watch()) {
+      watch->lost(touch_of(sides[i], 1));
+    } else {
+      memory_.report_lost(spots[i].pa, sides[i].iova, stream_);
+    }
     return sides[i].access;
   }
   return sides.back().access;
+}
+
+// ---- who looks on
+
+void DmaPort::tell() {
+  if (DmaWatch* const watch = memory_.watch()) told_.store(watch->tick(), std::memory_order_relaxed);
+}
+
+DmaTouch DmaPort::touch_of(Side side, std::uint64_t bytes) const {
+  return {.device = name_,
+          .pasid = pasid_,
+          .iova = side.iova,
+          .bytes = bytes,
+          .access = side.access,
+          .told = told_.load(std::memory_order_relaxed)};
+}
+
+// Inside an odd section: what is about to be copied.
+inline void DmaPort::notice(std::span<const Side> sides, std::span<const Spot> spots, std::uint64_t bytes) const {
+  DmaWatch* const watch = memory_.watch();
+  if (watch == nullptr) [[likely]]
+    return;
+  for (std::size_t i = 0; i < sides.size(); ++i) watch->touches(touch_of(sides[i], bytes), spots[i].host);
+}
+
+void DmaPort::notice_refusal(Side side, std::uint64_t bytes) const {
+  if (DmaWatch* const watch = memory_.watch()) watch->refused(touch_of(side, bytes));
 }
 
 // ---- registers of another device
@@ -191,6 +226,7 @@ inline DmaResult DmaPort::transfer(std::array<Side, N> sides, std::uint64_t byte
       result.side = sides[i].access;
     }
     const bool undisturbed = activity_.count() == entered;
+    if (found && undisturbed) notice(sides, spots, piece);
     const bool copied = found && undisturbed && copy(spots, result.done, piece);
     leave();
     if (copied) [[likely]] {
@@ -199,7 +235,11 @@ inline DmaResult DmaPort::transfer(std::array<Side, N> sides, std::uint64_t byte
       failed_at = kNever;
       continue;
     }
-    if (is_final(result.status)) return result;
+    if (is_final(result.status)) {
+      const auto* const side = std::ranges::find(sides, result.side, &Side::access);
+      if (result.status == DmaResult::Status::refused) notice_refusal(*side, piece);
+      return result;
+    }
     if (reaches_registers(spots) && transfer_registers(sides, result.done, piece, copy)) {
       result.status = DmaResult::Status::ok;
       result.done += piece;
@@ -321,14 +361,23 @@ DmaResult DmaPort::transfer_list(std::span<const DmaSegment> list, Access access
       const std::size_t begun = copied;
       const std::size_t found = begun + find_batch(access, std::span(pieces).subspan(begun, count - begun), spots);
       const bool undisturbed = activity_.count() == entered;
-      while (undisturbed && copied < found && copy(spots[copied - begun].host, result.done, pieces[copied].bytes))
+      while (undisturbed && copied < found) {
+        const Side side{pieces[copied].iova, access};
+        notice({&side, 1}, {&spots[copied - begun], 1}, pieces[copied].bytes);
+        if (!copy(spots[copied - begun].host, result.done, pieces[copied].bytes)) break;
         result.done += pieces[copied++].bytes;
+      }
       leave();
       for (; copied < found; ++copied)
         if (!copy_alone(pieces[copied])) return result;
       if (copied == count) break;
       result.status = spots[copied - begun].status;
-      if (is_final(result.status) || !copy_alone(pieces[copied++])) return result;
+      if (is_final(result.status)) {
+        if (result.status == DmaResult::Status::refused)
+          notice_refusal({pieces[copied].iova, access}, pieces[copied].bytes);
+        return result;
+      }
+      if (!copy_alone(pieces[copied++])) return result;
     }
   }
   return result;

@@ -9,12 +9,15 @@
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <span>
+#include <string>
 
 #include "base/types.h"
+#include "machine/dma_watch.h"
 #include "machine/iommu/unit.h"
 
 namespace softiommu {
@@ -72,6 +75,12 @@ class DmaPort {
   }
   Pasid pasid() const { return pasid_; }
 
+  // Who uses the port, for people.
+  void set_name(std::string name) { name_ = std::move(name); }
+  const std::string& name() const { return name_; }
+  // Software wrote a register of the device. Also from a fault handler.
+  void tell();
+
   StreamId stream() const { return stream_; }
   IommuUnit* unit() const { return unit_; }
   // After fork in the child, whose copy of the DMA thread is gone: nothing is under way.
@@ -128,12 +137,17 @@ class DmaPort {
                                         const Copy& copy);
   bool reaches_registers(std::span<const Spot> spots) const;
   Access report(std::span<const Side> sides, std::span<const Spot> spots);
+  DmaTouch touch_of(Side side, std::uint64_t bytes) const;
+  void notice(std::span<const Side> sides, std::span<const Spot> spots, std::uint64_t bytes) const;
+  void notice_refusal(Side side, std::uint64_t bytes) const;
   void forget();
 
   Memory& memory_;
   IommuUnit* unit_;
   StreamId stream_;
   Pasid pasid_ = 0;
+  std::string name_;
+  std::atomic<std::uint64_t> told_{0};  // tick of the last tell()
   DeviceTlb* device_tlb_ = nullptr;
   DmaActivity& activity_;         // the memory's
   std::uint64_t generation_ = 0;  // of unit and memory, which the caches below belong to

@@ -1,32 +1,71 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // What the machine noticed that a program or driver did wrong: stale translations (paranoid mode), DMA to
-// memory that is gone. Each is one line for people, also written to the log as an error.
+// memory that is gone, what the DMA sanitizer sees. Each cause is told once, as text for people, also written to the log
+// as an error; then it is counted.
 #pragma once
 
+#include <cstdint>
+#include <functional>
+#include <map>
 #include <mutex>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/log.h"
 
 namespace softiommu {
 
+struct Finding {
+  std::string text;
+  std::uint64_t count = 1;
+};
+
 class Findings {
  public:
-  void add(std::string line) {
-    log::write(log::Level::error, line);
-    const std::scoped_lock lock(mutex_);
-    if (lines_.size() < kMost) lines_.push_back(std::move(line));
+  // The text is the cause.
+  void add(const std::string& line) {
+    add(line, [&] { return line; });
+  }
+  // `compose` makes the text when the cause is new.
+  template <class Compose>
+  void add(const std::string& cause, Compose&& compose) {
+    if (is_known(cause)) return;
+    const std::string text = compose();
+    {
+      const std::scoped_lock lock(mutex_);
+      if (by_cause_.size() >= kMost || !by_cause_.try_emplace(cause, list_.size()).second) return;
+      list_.push_back({text});
+    }
+    log::write(log::Level::error, text);
+    if (on_new_) on_new_();
   }
   std::vector<std::string> all() const {
-    const std::scoped_lock lock(mutex_);
-    return lines_;
+    std::vector<std::string> texts;
+    for (const Finding& finding : counted()) texts.push_back(finding.text);
+    return texts;
   }
+  std::vector<Finding> counted() const {
+    const std::scoped_lock lock(mutex_);
+    return list_;
+  }
+  // Called after each new finding, on the thread that found it. Before the first one.
+  void on_new(std::function<void()> called) { on_new_ = std::move(called); }
 
  private:
+  bool is_known(const std::string& cause) {
+    const std::scoped_lock lock(mutex_);
+    const auto known = by_cause_.find(cause);
+    if (known == by_cause_.end()) return false;
+    ++list_[known->second].count;
+    return true;
+  }
+
   static constexpr std::size_t kMost = 1000;
   mutable std::mutex mutex_;
-  std::vector<std::string> lines_;
+  std::vector<Finding> list_;
+  std::map<std::string, std::size_t> by_cause_;  // position in list_
+  std::function<void()> on_new_;
 };
 
 }  // namespace softiommu

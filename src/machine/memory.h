@@ -24,6 +24,7 @@
 
 namespace softiommu {
 
+class DmaWatch;
 class Findings;
 class MmioMap;
 
@@ -95,6 +96,9 @@ class Memory {
   // What lies at physical addresses that are not memory. Before the first DMA; it outlives the memory's ports.
   void set_registers(const MmioMap* registers) { registers_ = registers; }
   const MmioMap* registers() const { return registers_; }
+  // Looks on from now on; it outlives the memory's ports. Before the first DMA.
+  void set_watch(DmaWatch* watch) { watch_ = watch; }
+  DmaWatch* watch() const { return watch_; }
   void set_findings(Findings* findings) { findings_.store(findings, std::memory_order_release); }
 
  protected:
@@ -102,6 +106,7 @@ class Memory {
   std::uint64_t top_ = 0;
   std::atomic<std::uint64_t> pinned_pages_{0};  // pins, counting each one
   std::atomic<std::uint64_t> generation_{0};
+  DmaWatch* watch_ = nullptr;  // beside the generation, which each access reads
   DmaFence fence_;
 
  private:

@@ -130,6 +130,7 @@ PciFunction::PciFunction(const Context& context, const FunctionIdentity& identit
       dma_(context.memory, context.unit, context.stream),
       can_stall_(context.services.stalls),
       config_(std::make_unique<Config>(identity.pcie ? pci::kExtendedConfigBytes : pci::kConfigBytes)) {
+  dma_.set_name(bdf_.text());
   for (unsigned bar = 0; bar < kBars; ++bar) windows_[bar] = std::make_unique<Window>(*this, bar);
   define_bars(bars);
   define_header(context);
@@ -398,6 +399,7 @@ std::uint64_t PciFunction::window_read(unsigned bar, std::uint64_t offset, unsig
 
 void PciFunction::window_write(unsigned bar, std::uint64_t offset, unsigned bytes, std::uint64_t value) {
   if (!decodes(bar) || !lies_in(offset, bytes, 0, bars_[bar].bytes)) return;
+  dma_.tell();
   if (msix_vectors_ != 0 && bar == msix_bar_) {
     bool in_table = false, deliver = false;
     {

@@ -9,8 +9,10 @@ using namespace hw::platform_dma;
 
 PlatformDevice::PlatformDevice(const Context& context)
     : name_(context.name), streams_(context.streams), can_stall_(context.stalls), executor_(context.executor) {
-  for (const StreamId stream : streams_)
+  for (const StreamId stream : streams_) {
     ports_.push_back(std::make_unique<DmaPort>(context.memory, context.unit, stream));
+    ports_.back()->set_name(name_);
+  }
 }
 
 std::uint64_t PlatformDevice::read(std::uint64_t offset, unsigned bytes) {
@@ -34,6 +36,7 @@ std::uint64_t PlatformDevice::read(std::uint64_t offset, unsigned bytes) {
 }
 
 void PlatformDevice::write(std::uint64_t offset, unsigned bytes, std::uint64_t value) {
+  for (const auto& port : ports_) port->tell();
   {
     const FutexGuard lock(mutex_);
     Registers& r = registers_;

@@ -22,6 +22,7 @@
 #include "launch/engine/shim_services.h"
 #include "launch/engine/signals.h"
 #include "launch/engine/state.h"
+#include "launch/memory_watch.h"
 #include "launch/service/share.h"
 #include "launch/trap/fault.h"
 #include "machine/memory.h"
@@ -46,7 +47,7 @@ Result<World*> the_world() {
   if (World* present = engine->current.load(std::memory_order_acquire)) return present;
   const MutexLock lock(engine->world_mutex);
   if (engine->world == nullptr) {
-    engine->world = TRY(make_world(shim_services->run_dir));
+    engine->world = TRY(make_world(shim_services->run_dir, engine->stacks));
     engine->account = PublishedAccount(engine->accounts(), ::getpid(), engine->program->locked());
     engine->current.store(engine->world.get(), std::memory_order_release);
   }
@@ -117,6 +118,7 @@ void before_unmap(std::uintptr_t address, std::size_t bytes) {
   engine->shared.remove(address, address + page_up(bytes) - 1);
   Memory* memory = pinned_memory();
   if (memory == nullptr || !memory->any_pinned(address, page_up(bytes))) return;
+  if (auto* watch = engine->memory_watch()) watch->gave_up(address, page_up(bytes), "munmap, or a mapping over it");
   if (!memory->move_aside(address, page_up(bytes))) {
     log::error("memory at {:#x} is unmapped while a device uses it, and cannot be kept for the device", address);
   }
@@ -142,6 +144,8 @@ long move_pinned(Memory& memory, const Memory::Relocation& how, int flags) {
     if (::mmap(reinterpret_cast<void*>(how.to), how.to_bytes, PROT_NONE, kPlace, -1, 0) == MAP_FAILED) return -errno;
   }
   const auto moved = memory.relocate(how);
+  if (auto* watch = engine->memory_watch(); watch != nullptr && moved)
+    watch->moved(how.from, *moved, std::min(how.from_bytes, how.to_bytes));
   return moved ? static_cast<long>(*moved) : -moved.error().code;
 }
 
@@ -270,11 +274,28 @@ long call_madvise(std::uintptr_t address, std::size_t bytes, int advice) {
   if (advice != MADV_DONTNEED && advice != MADV_FREE) return SOFTIOMMU_MADVISE_PASS;
   Memory* memory = pinned_memory();
   if (memory == nullptr || !memory->any_pinned(address, bytes)) return SOFTIOMMU_MADVISE_PASS;
+  if (auto* watch = engine->memory_watch())
+    watch->gave_up(address, bytes, advice == MADV_FREE ? "MADV_FREE" : "MADV_DONTNEED, or the end of the heap");
   return advice == MADV_FREE ? 0 : replace_by_zeroes(address, bytes);
 }
 
 long call_sigaction(int signal, const void* action, void* old) {
   return program_sigaction(signal, static_cast<const struct sigaction*>(action), static_cast<struct sigaction*>(old));
+}
+
+long keep_freed(std::uintptr_t block, std::size_t bytes) {
+  auto* watch = engine->memory_watch();
+  return watch != nullptr && bytes != 0 && watch->keep_freed(block, bytes) ? 1 : 0;
+}
+
+std::uintptr_t take_freed() {
+  auto* watch = engine->memory_watch();
+  return watch == nullptr ? 0 : watch->take_freed();
+}
+
+long device_reaches(std::uintptr_t block, std::size_t bytes) {
+  Memory* memory = pinned_memory();
+  return memory != nullptr && bytes != 0 && memory->any_pinned(block, bytes) ? 1 : 0;
 }
 
 void flush() {
@@ -297,7 +318,7 @@ constexpr SoftiommuEngine calls = {
     SOFTIOMMU_ABI_VERSION, open_file,      call_ioctl,  call_read,    call_write,     call_close,        call_dup,
     call_replace,          get_flags,      set_flags,   describe,     call_poll,      call_mmap,         before_unmap,
     mappings_changed,      is_trapped,     call_mremap, call_madvise, call_sigaction, deliver_postponed, flush,
-    adopt_handle,          spread_handles, depart,
+    adopt_handle,          spread_handles, depart,      keep_freed,   take_freed,     device_reaches,
 };
 
 }  // namespace

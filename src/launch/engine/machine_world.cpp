@@ -1,14 +1,18 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // The world of a run: its machine, the subsystem on it, and VFIO's files.
+#include <dlfcn.h>
+#include <signal.h>
 #include <unistd.h>
 
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <charconv>
+#include <chrono>
 #include <map>
 #include <optional>
 #include <string_view>
+#include <thread>
 
 #include "base/fault.h"
 #include "base/log.h"
@@ -18,6 +22,7 @@
 #include "drivers/mock.h"
 #include "drivers/registry.h"
 #include "launch/claims.h"
+#include "launch/dma_sanitizer.h"
 #include "launch/engine/fail_nth_file.h"
 #include "launch/engine/world.h"
 #include "launch/explain.h"
@@ -47,12 +52,24 @@ std::string list_points() {
   return text;
 }
 
+// A finding ends the program as abort() does: its handler of SIGABRT runs on a thread of its own, then nothing saves it.
+void stop_program() {
+  constexpr std::chrono::milliseconds kForTheHandler(500);
+  ::kill(::getpid(), SIGABRT);
+  std::this_thread::sleep_for(kForTheHandler);
+  ::signal(SIGABRT, SIG_DFL);
+  ::kill(::getpid(), SIGABRT);
+  std::this_thread::sleep_for(kForTheHandler);
+  ::kill(::getpid(), SIGKILL);  // blocked by every thread
+}
+
 class MachineWorld final : public World {
  public:
-  static Result<std::unique_ptr<World>> create(const std::string& run_dir);
+  static Result<std::unique_ptr<World>> create(const std::string& run_dir, StackTraces& stacks);
 
   Result<Opened> open(const std::string& path, Program& program) override;
   Memory* memory() override { return &machine_->memory(); }
+  MemoryWatch* memory_watch() override { return sanitizer_.get(); }
   void flush() override;
   void pause() override { machine_->executor().stop(); }
   void resume() override { machine_->executor().start(); }
@@ -65,9 +82,12 @@ class MachineWorld final : public World {
   }
 
  private:
-  MachineWorld(std::string run_dir, RunOptions options)
-      : run_dir_(std::move(run_dir)), options_(std::move(options)), claims_(run_dir_ + "/claims") {}
+  MachineWorld(std::string run_dir, RunOptions options, StackTraces& stacks)
+      : run_dir_(std::move(run_dir)), options_(std::move(options)), stacks_(stacks), claims_(run_dir_ + "/claims") {}
   Result<> build();
+  void begin_sanitizer();
+  void write_findings() const;
+  std::string output() const { return run_dir_ + "/out/" + std::to_string(::getpid()); }
   Result<> arm() const;
   template <class Open>
   Result<Opened> claimed(unsigned group, Open&& open_file);
@@ -76,16 +96,18 @@ class MachineWorld final : public World {
 
   std::string run_dir_;
   RunOptions options_;
+  StackTraces& stacks_;
   Claims claims_;
   Mutex mutex_;
   std::map<unsigned, unsigned> held_ GUARDED_BY(mutex_);  // group: its open files in this process
+  std::unique_ptr<DmaSanitizer> sanitizer_;  // outlives the machine, which it watches
   std::unique_ptr<Machine> machine_;
   std::unique_ptr<System> system_;
   std::unique_ptr<Vfio> vfio_;
 };
 
-Result<std::unique_ptr<World>> MachineWorld::create(const std::string& run_dir) {
-  std::unique_ptr<MachineWorld> world(new MachineWorld(run_dir, TRY(RunOptions::load(run_dir))));
+Result<std::unique_ptr<World>> MachineWorld::create(const std::string& run_dir, StackTraces& stacks) {
+  std::unique_ptr<MachineWorld> world(new MachineWorld(run_dir, TRY(RunOptions::load(run_dir)), stacks));
   TRY(world->build());
   return world;
 }
@@ -99,7 +121,7 @@ Result<> MachineWorld::build() {
     return fail(ENODEV, "the machine file is not valid");
   }
   MachineOptions machine_options;
-  machine_options.paranoid = options_.paranoid;
+  machine_options.paranoid = options_.paranoid || options_.sanitizes();
   machine_ = TRY(Machine::create(*spec, machine_options));
   const Rules rules = options_.linux_rules ? Rules::linux7 : Rules::contract;
   system_ = TRY(System::create(*machine_, all_drivers(), {.rules = rules}));
@@ -113,7 +135,28 @@ Result<> MachineWorld::build() {
   vfio_options.allow_unsafe_interrupts = options_.allow_unsafe_interrupts;
   vfio_ = std::make_unique<Vfio>(*system_, vfio_options);
   system_->journal().clear();  // what the boot attached is not the program's doing
+  if (options_.sanitizes()) begin_sanitizer();
   return arm();
+}
+
+void MachineWorld::begin_sanitizer() {
+  sanitizer_ = std::make_unique<DmaSanitizer>(machine_->memory(), machine_->findings(), stacks_);
+  sanitizer_->use_poison(reinterpret_cast<DmaSanitizer::Poisoned>(::dlsym(RTLD_DEFAULT, "__asan_region_is_poisoned")));
+  machine_->memory().set_watch(sanitizer_.get());
+  system_->journal().on_add([this](const AttachRecord& record) { sanitizer_->attached(record); });
+  machine_->findings().on_new([this] {
+    write_findings();  // now: a program that dies of its bug writes nothing later
+    if (options_.dma_sanitizer != "abort") return;
+    flush();
+    stop_program();
+  });
+}
+
+void MachineWorld::write_findings() const {
+  std::string text;
+  for (const Finding& finding : machine_->findings().counted())
+    text += fmt::format("{:>10} x {}\n", finding.count, finding.text.substr(0, finding.text.find('\n')));
+  if (!text.empty()) (void)write_text(output() + ".findings", text);
 }
 
 // Last, so that nothing of the boot is a point.
@@ -176,14 +219,17 @@ void MachineWorld::hand_over(pid_t process) {
 }
 
 void MachineWorld::flush() {
-  const std::string name = run_dir_ + "/out/" + std::to_string(::getpid());
+  const std::string name = output();
   if (options_.explain) (void)write_text(name + ".explain", explain(system_->journal()));
   if (options_.fail.find("list;") != std::string::npos) (void)write_text(name + ".faults", list_points());
   if (options_.trace) (void)trace::write_chrome_json(name + ".trace");
+  if (options_.sanitizes()) write_findings();
 }
 
 }  // namespace
 
-Result<std::unique_ptr<World>> make_world(const std::string& run_dir) { return MachineWorld::create(run_dir); }
+Result<std::unique_ptr<World>> make_world(const std::string& run_dir, StackTraces& stacks) {
+  return MachineWorld::create(run_dir, stacks);
+}
 
 }  // namespace softiommu::launch

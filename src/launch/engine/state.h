@@ -8,6 +8,7 @@
 #include "base/mutex.h"
 #include "launch/engine/descriptors.h"
 #include "launch/engine/mappings.h"
+#include "launch/engine/program_stacks.h"
 #include "launch/engine/self_program.h"
 #include "launch/engine/shim_services.h"
 #include "launch/engine/world.h"
@@ -32,6 +33,7 @@ struct Engine final : Owner {
   std::shared_ptr<SelfProgram> program = std::make_shared<SelfProgram>(descriptors, mappings, regions);
   // What files have as their program.
   std::shared_ptr<Caller> caller = std::make_shared<Caller>(program);
+  ProgramStacks stacks{is_elsewhere};
   Mutex world_mutex;
   std::unique_ptr<World> world GUARDED_BY(world_mutex);
   std::atomic<World*> current{nullptr};
@@ -55,8 +57,16 @@ struct Engine final : Owner {
     World* present = current.load(std::memory_order_acquire);
     return present == nullptr ? nullptr : present->memory();
   }
+  MemoryWatch* memory_watch() {
+    World* present = current.load(std::memory_order_acquire);
+    return present == nullptr ? nullptr : present->memory_watch();
+  }
+  // Does this thread serve a call of another process?
+  static bool is_elsewhere();
 };
 
 inline Engine* engine = nullptr;
+
+inline bool Engine::is_elsewhere() { return &engine->caller->caller() != engine->program.get(); }
 
 }  // namespace softiommu::launch

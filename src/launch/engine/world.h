@@ -19,6 +19,9 @@ class Memory;
 
 namespace softiommu::launch {
 
+class MemoryWatch;
+class StackTraces;
+
 struct Opened {
   std::shared_ptr<File> file;
   std::function<void()> on_release;  // after File::release()
@@ -31,6 +34,8 @@ class World {
   virtual Result<Opened> open(const std::string& path, Program& program) = 0;
   // Where pinned pages are; nullptr: nothing is ever pinned.
   virtual Memory* memory() = 0;
+  // nullptr: the run has none.
+  virtual MemoryWatch* memory_watch() { return nullptr; }
   // Writes what --explain and --trace collect; may be called more than once.
   virtual void flush() {}
   // Devices stand still, and go on: around the fork of a keeper.
@@ -42,7 +47,7 @@ class World {
   virtual void become_child() {}
 };
 
-// Builds what the run's folder describes. ENODEV: it cannot be built (said in the log).
-Result<std::unique_ptr<World>> make_world(const std::string& run_dir);
+// Builds what the run's folder describes; `stacks` tell who did what. ENODEV: it cannot be built (said in the log).
+Result<std::unique_ptr<World>> make_world(const std::string& run_dir, StackTraces& stacks);
 
 }  // namespace softiommu::launch

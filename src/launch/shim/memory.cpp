@@ -112,5 +112,25 @@ SHIM_EXPORT int malloc_trim(size_t keep) {
   static int (*libc)(size_t);
   return watching() != nullptr ? 0 : next(libc, "malloc_trim")(keep);
 }
+// For the heap's library, which is preloaded beside us under --dma-sanitizer (launch/heap).
+SHIM_EXPORT int softiommu_keep_freed(void* block, size_t bytes) {
+  const SoftiommuEngine* e = watching();
+  if (e == nullptr) return 0;
+  const Scope scope;
+  return static_cast<int>(e->keep_freed(reinterpret_cast<uintptr_t>(block), bytes));
+}
+SHIM_EXPORT void* softiommu_take_freed(void) {
+  const SoftiommuEngine* e = watching();
+  if (e == nullptr) return nullptr;
+  const Scope scope;
+  return reinterpret_cast<void*>(e->take_freed());
+}
+SHIM_EXPORT int softiommu_device_reaches(void* block, size_t bytes) {
+  const SoftiommuEngine* e = watching();
+  if (e == nullptr) return 0;
+  const Scope scope;
+  return static_cast<int>(e->device_reaches(reinterpret_cast<uintptr_t>(block), bytes));
+}
+
 SHIM_EXPORT int mprotect(void* address, size_t bytes, int prot) { return int_answer(protect(address, bytes, prot)); }
 SHIM_EXPORT int madvise(void* address, size_t bytes, int advice) { return int_answer(advise(address, bytes, advice)); }

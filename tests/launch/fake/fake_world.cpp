@@ -123,6 +123,6 @@ class FakeWorld final : public World {
 
 }  // namespace
 
-Result<std::unique_ptr<World>> make_world(const std::string&) { return std::make_unique<FakeWorld>(); }
+Result<std::unique_ptr<World>> make_world(const std::string&, StackTraces&) { return std::make_unique<FakeWorld>(); }
 
 }  // namespace softiommu::launch

@@ -1,0 +1,290 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "launch/dma_sanitizer.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <iterator>
+#include <optional>
+#include <tuple>
+
+#include "base/log.h"
+#include "machine/memory.h"
+
+namespace softiommu::launch {
+namespace {
+
+// A report that memory is lacking for is no reason to end the program.
+template <class Work>
+void quietly(Work&& work) noexcept {
+  try {
+    work();
+  } catch (...) {
+    log::write(log::Level::error, "DMA sanitizer: out of memory, a finding may be lost");
+  }
+}
+
+std::string phrase(const DmaTouch& touch) {
+  const std::string pasid = touch.pasid != 0 ? fmt::format(", PASID {}", touch.pasid) : "";
+  return fmt::format("{} {} {} bytes at IOVA {:#x}{}", touch.device,
+                     touch.access == Access::read ? "reads" : "writes", touch.bytes, touch.iova.value, pasid);
+}
+
+// What makes two findings one: who did what to whose mapping.
+std::string cause(const char* kind, const DmaTouch& touch, StackId first, StackId second) {
+  return fmt::format("{} {} {} {} {}", kind, touch.device, touch.access == Access::read ? 'r' : 'w', first, second);
+}
+std::string cause(const char* kind, const DmaTouch& touch) {
+  return fmt::format("{} {} {} {:#x}", kind, touch.device, touch.access == Access::read ? 'r' : 'w',
+                     align_down(touch.iova.value, kPageSize));
+}
+
+bool allows(Prot prot, Access access) { return access == Access::read ? prot.read : prot.write; }
+
+std::optional<MappingRecord> copy_of(const MappingRecord* record) {
+  return record == nullptr ? std::nullopt : std::optional(*record);
+}
+
+}  // namespace
+
+std::string DmaSanitizer::stack(const char* what, StackId id) const {
+  return id == StackTraces::kNone ? std::string() : fmt::format("\n  {}:\n{}", what, stacks_.describe(id));
+}
+
+std::string DmaSanitizer::told_of(const MappingRecord& record) const {
+  return fmt::format("\n  mapping: IOVA {:#x} to {:#x} ({}{}), the program's memory at {:#x}", record.range.first.value,
+                     record.range.last.value, record.prot.read ? "r" : "", record.prot.write ? "w" : "", record.user) +
+         stack("mapped by", record.mapped_by);
+}
+
+// ---- devices
+
+void DmaSanitizer::touches(const DmaTouch& touch, const std::byte* host) noexcept {
+  quietly([&] {
+    std::optional<MappingRecord> record;
+    {
+      const MutexLock lock(mutex_);
+      record = copy_of(history_.present(touch.device, touch.pasid, touch.iova));
+    }
+    if (record) judge_memory(touch, *record);
+    judge_poison(touch, host);
+    if (touch.access == Access::write) judge_overlap(touch, host);
+  });
+}
+
+void DmaSanitizer::judge_memory(const DmaTouch& touch, const MappingRecord& record) {
+  if (record.given_up == nullptr) return judge_freed(touch, record);
+  findings_.add(cause("given up", touch, record.mapped_by, record.given_up_by), [&] {
+    return fmt::format("DMA sanitizer: use after free: {}, memory that the program gave up by {}", phrase(touch),
+                       record.given_up) +
+           told_of(record) + stack("given up by", record.given_up_by);
+  });
+}
+
+void DmaSanitizer::judge_freed(const DmaTouch& touch, const MappingRecord& record) {
+  const std::uint64_t user = record.user_of(touch.iova);
+  std::uint64_t block = 0;
+  Freed freed{};
+  {
+    const MutexLock lock(mutex_);
+    const auto after = freed_.lower_bound(user + touch.bytes);
+    if (after == freed_.begin()) return;
+    std::tie(block, freed) = *std::prev(after);
+  }
+  if (block + freed.bytes <= user) return;
+  findings_.add(cause("freed", touch, record.mapped_by, freed.by), [&] {
+    return fmt::format("DMA sanitizer: use after free: {}, in the block of {} bytes at {:#x} that the program freed",
+                       phrase(touch), freed.bytes, block) +
+           told_of(record) + stack("freed by", freed.by);
+  });
+}
+
+void DmaSanitizer::judge_poison(const DmaTouch& touch, const std::byte* host) {
+  if (poisoned_ == nullptr) return;
+  const void* const bad = poisoned_(const_cast<std::byte*>(host), touch.bytes);
+  if (bad == nullptr) return;
+  findings_.add(cause("poisoned", touch), [&] {
+    return fmt::format(
+        "DMA sanitizer: {}, where the program's AddressSanitizer has poisoned the byte at {}: past the end of a "
+        "buffer, or freed",
+        phrase(touch), bad);
+  });
+}
+
+// Another device wrote these bytes after software last spoke to this one: nobody can have ordered the two.
+void DmaSanitizer::judge_overlap(const DmaTouch& touch, const std::byte* host) {
+  const auto first = reinterpret_cast<std::uint64_t>(host), end = first + touch.bytes;
+  std::string other;
+  Iova other_iova;
+  {
+    const MutexLock lock(mutex_);
+    for (const auto& [device, writes] : written_) {
+      if (device == touch.device) continue;
+      const auto hit = std::ranges::find_if(writes, [&](const Written& written) {
+        return written.first < end && first < written.end && written.until > touch.told;
+      });
+      if (hit == writes.end()) continue;
+      other = device;
+      other_iova = hit->iova;
+    }
+    auto at = written_.find(touch.device);
+    if (at == written_.end()) at = written_.emplace(touch.device, std::deque<Written>()).first;
+    auto& own = at->second;
+    const std::uint64_t now = tick();
+    if (!own.empty() && own.back().end == first && own.back().until + 1 == now) {  // nothing happened in between
+      own.back().end = end;
+      own.back().until = now;
+    } else {
+      own.push_back({first, end, now, touch.iova});
+      if (own.size() > kMostWritten) own.pop_front();
+    }
+  }
+  if (other.empty()) return;
+  findings_.add(fmt::format("overlap {} {}", std::min<std::string_view>(other, touch.device),
+                            std::max<std::string_view>(other, touch.device)),
+                [&] {
+                  return fmt::format(
+                      "DMA sanitizer: two devices write the same memory: {}, which {} wrote as IOVA {:#x} and up since "
+                      "the program last spoke to {}: which of the two stays is chance",
+                      phrase(touch), other, other_iova.value, touch.device);
+                });
+}
+
+void DmaSanitizer::refused(const DmaTouch& touch) noexcept {
+  quietly([&] {
+    std::optional<MappingRecord> present, past, below;
+    {
+      const MutexLock lock(mutex_);
+      present = copy_of(history_.present(touch.device, touch.pasid, touch.iova));
+      past = copy_of(history_.past(touch.device, touch.pasid, touch.iova));
+      below = copy_of(history_.below(touch.device, touch.pasid, touch.iova));
+    }
+    if (present) {
+      const bool allowed = allows(present->prot, touch.access);
+      return findings_.add(cause("no right", touch, present->mapped_by, allowed), [&] {
+        return fmt::format("DMA sanitizer: {}, {}", phrase(touch),
+                           allowed ? "which the IOMMU refused although it is mapped" : "a right that its mapping lacks") +
+               told_of(*present);
+      });
+    }
+    if (past) {
+      return findings_.add(cause("unmapped", touch, past->mapped_by, past->unmapped_by), [&] {
+        return fmt::format("DMA sanitizer: use after unmap: {}, where nothing is mapped any more", phrase(touch)) +
+               told_of(*past) + stack("unmapped by", past->unmapped_by);
+      });
+    }
+    findings_.add(cause("never mapped", touch), [&] {
+      const std::string near =
+          below ? fmt::format("\n  {} bytes past the end of the mapping below it", touch.iova - below->range.last - 1) +
+                      told_of(*below)
+                : "";
+      return fmt::format("DMA sanitizer: {}, where nothing was ever mapped", phrase(touch)) + near;
+    });
+  });
+}
+
+void DmaSanitizer::lost(const DmaTouch& touch) noexcept {
+  quietly([&] {
+    std::optional<MappingRecord> record;
+    {
+      const MutexLock lock(mutex_);
+      record = copy_of(history_.present(touch.device, touch.pasid, touch.iova));
+    }
+    findings_.add(cause("lost", touch), [&] {
+      return fmt::format("DMA sanitizer: {}, but the program's memory there is gone, protected, or past the end of its "
+                         "file: nothing is copied (pinned pages of a real kernel would be)",
+                         phrase(touch)) +
+             (record ? told_of(*record) + stack("given up by", record->given_up_by) : std::string());
+    });
+  });
+}
+
+// ---- software
+
+void DmaSanitizer::mapped(const DmaMapping& mapping) noexcept {
+  quietly([&] {
+    const StackId by = stacks_.take();
+    const MutexLock lock(mutex_);
+    history_.mapped(mapping, by);
+  });
+}
+
+void DmaSanitizer::unmapping(std::uint64_t domain, IovaRange range) noexcept {
+  quietly([&] {
+    const StackId by = stacks_.take();
+    const MutexLock lock(mutex_);
+    history_.unmapped(domain, range, by);
+  });
+}
+
+void DmaSanitizer::attached(const AttachRecord& record) noexcept {
+  quietly([&] {
+    const MutexLock lock(mutex_);
+    history_.attached(record);
+  });
+}
+
+void DmaSanitizer::gave_up(std::uint64_t user, std::uint64_t bytes, const char* how) noexcept {
+  if (!memory_.any_pinned(user, bytes)) return;
+  quietly([&] {
+    const StackId by = stacks_.take();
+    const MutexLock lock(mutex_);
+    history_.gave_up(user, bytes, how, by);
+  });
+}
+
+void DmaSanitizer::moved(std::uint64_t from, std::uint64_t to, std::uint64_t bytes) noexcept {
+  quietly([&] {
+    const MutexLock lock(mutex_);
+    history_.moved(from, to, bytes);
+  });
+}
+
+// ---- the heap
+
+// The memory is asked without our lock: its own is held while it waits for devices, which take ours.
+bool DmaSanitizer::keep_freed(std::uint64_t block, std::uint64_t bytes) noexcept {
+  if (!memory_.any_pinned(block, bytes)) return false;
+  bool kept = false;
+  quietly([&] {
+    const StackId by = stacks_.take();
+    const MutexLock lock(mutex_);
+    freed_order_.push_back(block);
+    freed_.insert_or_assign(block, Freed{bytes, by});
+    freed_bytes_ += bytes;
+    kept = true;
+  });
+  return kept;
+}
+
+std::uint64_t DmaSanitizer::take_freed() noexcept {
+  constexpr int kLookedAt = 2;
+  for (int looked = 0; looked < kLookedAt; ++looked) {
+    std::uint64_t block = 0, bytes = 0;
+    bool too_many = false;
+    {
+      const MutexLock lock(mutex_);
+      if (freed_order_.empty()) return 0;
+      block = freed_order_.front();
+      bytes = freed_.at(block).bytes;
+      too_many = freed_bytes_ > kMostFreedBytes;
+      freed_order_.pop_front();
+    }
+    bool stays = false;
+    if (!too_many && memory_.any_pinned(block, bytes)) {
+      quietly([&] {
+        const MutexLock lock(mutex_);
+        freed_order_.push_back(block);
+        stays = true;
+      });
+    }
+    if (stays) continue;
+    const MutexLock lock(mutex_);
+    freed_.erase(block);
+    freed_bytes_ -= bytes;
+    return block;
+  }
+  return 0;
+}
+
+}  // namespace softiommu::launch

@@ -57,7 +57,7 @@ void stop_program() {
   constexpr std::chrono::milliseconds kForTheHandler(500);
   ::kill(::getpid(), SIGABRT);
   std::this_thread::sleep_for(kForTheHandler);
-  ::signal(SIGABRT, SIG_DFL);
+  ::signal(SIGABRT, SIG_DFL);  // this thread is inside: libc's
   ::kill(::getpid(), SIGABRT);
   std::this_thread::sleep_for(kForTheHandler);
   ::kill(::getpid(), SIGKILL);  // blocked by every thread

@@ -14,7 +14,7 @@ install(DIRECTORY src/base src/hw src/pt src/machine src/core DESTINATION ${CMAK
 install(FILES src/check/plugin_abi.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/softiommu/plugin/check)
 install(FILES src/drivers/shared_table.h src/drivers/static_domain.h src/drivers/unit_wide.h
         DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/softiommu/plugin/drivers)
-install(FILES tools/softiommu.gdb DESTINATION ${CMAKE_INSTALL_DATADIR}/softiommu)
+install(FILES tools/softiommu.gdb tools/softiommu.supp DESTINATION ${CMAKE_INSTALL_DATADIR}/softiommu)
 install(DIRECTORY machines/ DESTINATION ${CMAKE_INSTALL_DATADIR}/softiommu/machines)
 
 set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/softiommu)

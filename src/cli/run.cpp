@@ -123,6 +123,8 @@ void set_environment(const std::string& run_dir, bool real_view) {
   } else {
     ::unsetenv("SOFTIOMMU_VIEW_IS_REAL");
   }
+  // valgrind: the trap reads the registers of an access to a BAR.
+  prepend("VALGRIND_OPTS", "--vex-iropt-register-updates=allregs-at-mem-access", ' ');
   // Pinned memory must not leave by free(), also not a block from before the first open (D5).
   prepend("GLIBC_TUNABLES", "glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=1099511627776", ':');
 }

@@ -18,6 +18,7 @@
 #include "base/fault.h"
 #include "base/guarded_copy.h"
 #include "base/log.h"
+#include "launch/engine/memcheck.h"
 #include "launch/engine/processes.h"
 #include "launch/engine/shim_services.h"
 #include "launch/engine/signals.h"
@@ -189,6 +190,7 @@ long map_trapped(const Placement& wish, OpenFile& open, MmapPlan& plan, std::sha
   const int placed = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | (flags & (MAP_FIXED | MAP_FIXED_NOREPLACE));
   void* pages = ::mmap(address, bytes, PROT_NONE, placed, -1, 0);
   if (pages == MAP_FAILED) return -errno;
+  make_defined_for_memcheck(pages, page_up(bytes));
   TrapRegion region;
   region.first = reinterpret_cast<std::uintptr_t>(pages);
   region.last = region.first + page_up(bytes) - 1;

@@ -5,8 +5,6 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <signal.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -23,9 +21,9 @@
 #include "cli/remains.h"
 #include "cli/show.h"
 #include "launch/claims.h"
-#include "launch/sanitizer_runtime.h"
 #include "launch/service/account_table.h"
 #include "launch/service/handle_table.h"
+#include "launch/shim/entry.h"
 #include "launch/view/namespace.h"
 #include "launch/view/view.h"
 
@@ -84,36 +82,11 @@ void prepend(const char* variable, const std::string& value, char separator) {
   ::setenv(variable, empty ? value.c_str() : (value + separator + present).c_str(), 1);
 }
 
-// The file of a program, mapped. Never unmapped: an exec follows.
-launch::FileBytes map_program(const char* path) {
-  const int fd = ::open(path, O_RDONLY | O_CLOEXEC);
-  struct stat status {};
-  if (fd < 0 || ::fstat(fd, &status) != 0 || !S_ISREG(status.st_mode) || status.st_size <= 0) return {};
-  const auto bytes = static_cast<std::size_t>(status.st_size);
-  void* const pages = ::mmap(nullptr, bytes, PROT_READ, MAP_PRIVATE, fd, 0);
-  if (pages == MAP_FAILED) return {};
-  return {static_cast<const unsigned char*>(pages), bytes};
-}
-
-// The sanitizer's runtime that `program` needs before everything else; "": none.
-std::string runtime_for(const char* program) {
-  const char* runtime = nullptr;
-  launch::visit_path(program, std::getenv("PATH"), [&](const char* path) {
-    if (::access(path, X_OK) != 0) return false;
-    launch::FileBytes file = map_program(path);
-    if (char interpreter[PATH_MAX]; launch::interpreter_of(file, interpreter)) file = map_program(interpreter);
-    runtime = launch::sanitizer_runtime_of(file);
-    return true;
-  });
-  return runtime == nullptr ? "" : runtime;
-}
-
-void preload(const RunRequest& request, const std::string& shim) {
+void preload(const RunRequest& request, const std::string& shim, const std::string& runtime) {
   // The heap's part first: it is to stand behind the shim.
   if (request.options.sanitizes()) prepend("LD_PRELOAD", find_library("libsoftiommu-heap.so"), ':');
   prepend("LD_PRELOAD", shim, ':');
-  if (const std::string runtime = runtime_for(request.command[0].c_str()); !runtime.empty())
-    prepend("LD_PRELOAD", runtime, ':');
+  if (!runtime.empty()) prepend("LD_PRELOAD", runtime, ':');
 }
 
 void set_environment(const std::string& run_dir, bool real_view) {
@@ -129,7 +102,7 @@ void set_environment(const std::string& run_dir, bool real_view) {
   prepend("GLIBC_TUNABLES", "glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=1099511627776", ':');
 }
 
-[[noreturn]] void become_program(const RunRequest& request, const std::string& run_dir, const std::string& shim) {
+[[noreturn]] void become_program(const RunRequest& request, const std::string& run_dir, const std::string& shim_path) {
   const bool real_view = request.view == "namespace";
   if (real_view) {
     if (const auto entered = launch::enter_namespace(run_dir + "/view"); !entered) {
@@ -138,11 +111,19 @@ void set_environment(const std::string& run_dir, bool real_view) {
       std::_Exit(kCannotRun);
     }
   }
-  preload(request, shim);
+  char found[PATH_MAX];
+  const bool exists = shim::find_in_path(request.command[0].c_str(), found);
+  const shim::Needs needs = exists ? shim::needs_of(AT_FDCWD, found) : shim::Needs{};
+  preload(request, shim_path, needs.runtime);
   set_environment(run_dir, real_view);
   std::vector<char*> arguments;
   for (const std::string& word : request.command) arguments.push_back(const_cast<char*>(word.c_str()));
   arguments.push_back(nullptr);
+  if (needs.supervisor) {
+    std::string supervisor = fs::path(shim_path).parent_path() / shim::kSupervisor;
+    arguments.insert(arguments.begin(), {supervisor.data(), found});
+    ::execv(supervisor.c_str(), arguments.data());
+  }
   ::execvp(arguments[0], arguments.data());
   const int error = errno;
   complain(fmt::format("{}: {}", arguments[0], std::strerror(error)));

@@ -50,6 +50,18 @@ bool is_watched() {
   return watch != nullptr && watch->running();
 }
 
+// Counts one more use. False: it is being closed.
+bool revive_locked(OpenFile& open) REQUIRES(pool.mutex) {
+  std::uint32_t count = open.references.load();
+  while (count != 0 && !open.references.compare_exchange_weak(count, count + 1)) {
+  }
+  if (count != 0) return true;
+  if (!open.orphan) return false;
+  open.orphan = false;
+  open.references.store(1);
+  return true;
+}
+
 void mark_spread_locked(OpenFile& open, HandleTable* table) {
   open.spread = true;
   if (table != nullptr) table->add(open.inode);
@@ -156,9 +168,10 @@ Result<int> Descriptors::install(std::shared_ptr<File> file, int flags, std::fun
   return fd;
 }
 
-Result<int> Descriptors::make_handle(std::shared_ptr<File> file, int flags, HandleTable* table) {
+Result<int> Descriptors::make_handle(std::shared_ptr<File> file, int flags, HandleTable* table,
+                                     std::function<void()> on_release) {
   OpenFile* open = nullptr;
-  const int fd = TRY(make_pair(std::move(file), flags, {}, open));
+  const int fd = TRY(make_pair(std::move(file), flags, std::move(on_release), open));
   {
     const MutexLock lock(pool.mutex);
     pool.own.push_back(open);
@@ -303,14 +316,7 @@ Result<> Descriptors::adopt(int fd, int flags, const MakeRemote& remote) {
     const MutexLock lock(pool.mutex);
     for (OpenFile* open : pool.own) {
       if (open->inode != status.st_ino) continue;
-      std::uint32_t count = open->references.load();
-      while (count != 0 && !open->references.compare_exchange_weak(count, count + 1)) {
-      }
-      if (count == 0) {
-        if (!open->orphan) return fail(EBADF, "the file is being closed");
-        open->orphan = false;
-        open->references.store(1);
-      }
+      if (!revive_locked(*open)) return fail(EBADF, "the file is being closed");
       publish(fd, open);
       return {};
     }
@@ -333,15 +339,13 @@ std::shared_ptr<File> Descriptors::own_file(std::uint64_t inode) const {
 
 Descriptors::Use Descriptors::use_for_service(OpenFile& open) {
   const MutexLock lock(pool.mutex);
-  std::uint32_t count = open.references.load();
-  while (count != 0 && !open.references.compare_exchange_weak(count, count + 1)) {
-  }
-  if (count == 0) {
-    if (!open.orphan) return {};
-    open.orphan = false;
-    open.references.store(1);
-  }
-  return Use(&open);
+  return revive_locked(open) ? Use(&open) : Use();
+}
+
+Descriptors::Use Descriptors::use_for_service(std::uint64_t inode) {
+  const MutexLock lock(pool.mutex);
+  const auto found = std::ranges::find(pool.own, inode, &OpenFile::inode);
+  return found != pool.own.end() && revive_locked(**found) ? Use(*found) : Use();
 }
 
 // The event may be of a file that is closed by now, and whose record has another: that one's handles are open.

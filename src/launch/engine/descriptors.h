@@ -115,15 +115,17 @@ class Descriptors {
   // Is a descriptor of one held by another process? Closes all of ours: for the end of the process.
   bool outlives_exit();
   // A new open file of ours without a descriptor here; the result is the handle, to be sent and closed.
-  Result<int> make_handle(std::shared_ptr<File> file, int flags, HandleTable* table);
+  Result<int> make_handle(std::shared_ptr<File> file, int flags, HandleTable* table,
+                          std::function<void()> on_release = {});
   // Puts a file behind a descriptor that is a handle: `remote` makes it (from a hidden duplicate), if the handle is not
   // one of ours that came back.
   using MakeRemote = std::function<std::shared_ptr<File>(int channel)>;
   Result<> adopt(int fd, int flags, const MakeRemote& remote);
   // One of ours by its handle's inode.
   std::shared_ptr<File> own_file(std::uint64_t inode) const;
-  // A use of one of ours for a call from another process; empty if it is being closed.
+  // A use of one of ours for a call from another process; empty if it is being closed, or not ours.
   static Use use_for_service(OpenFile& open);
+  static Use use_for_service(std::uint64_t inode);
   // All handles of it are closed: an orphan is released.
   static void hung_up(OpenFile& open);
   // Calls visit(OpenFile&) for each of ours.

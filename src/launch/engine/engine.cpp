@@ -44,17 +44,6 @@ long with_file(int fd, Action&& action) {
   return action(*use.get(), use);
 }
 
-Result<World*> the_world() {
-  if (World* present = engine->current.load(std::memory_order_acquire)) return present;
-  const MutexLock lock(engine->world_mutex);
-  if (engine->world == nullptr) {
-    engine->world = TRY(make_world(shim_services->run_dir, engine->stacks));
-    engine->account = PublishedAccount(engine->accounts(), ::getpid(), engine->program->locked());
-    engine->current.store(engine->world.get(), std::memory_order_release);
-  }
-  return engine->world.get();
-}
-
 long open_file(const char* path, int flags) {
   const auto opened = without_throwing([&]() -> Result<int> {
     World* world = TRY(the_world());
@@ -324,6 +313,17 @@ constexpr SoftiommuEngine calls = {
 };
 
 }  // namespace
+
+Result<World*> the_world() {
+  if (World* present = engine->current.load(std::memory_order_acquire)) return present;
+  const MutexLock lock(engine->world_mutex);
+  if (engine->world == nullptr) {
+    engine->world = TRY(make_world(shim_services->run_dir, engine->stacks));
+    engine->account = PublishedAccount(engine->accounts(), ::getpid(), engine->program->locked());
+    engine->current.store(engine->world.get(), std::memory_order_release);
+  }
+  return engine->world.get();
+}
 
 // free() of a large block and a trim of the heap unmap memory behind the shim's back: both are turned off (D5).
 // The launcher sets the same by GLIBC_TUNABLES, so that it holds for blocks from before the first open, too.

@@ -51,13 +51,7 @@ Result<> SelfProgram::check_pinnable(std::uint64_t user, std::uint64_t bytes, bo
 }
 
 Result<PhysAddr> SelfProgram::registers_at(std::uint64_t user, std::uint64_t bytes, bool write) {
-  const TrapRegions::Reader reader(regions_);
-  const TrapRegion* const region = reader.find(user);
-  if (region == nullptr || bytes - 1 > region->last - user) return fail(EFAULT, "not a device's registers");
-  if (write ? !region->writable : !region->readable) return fail(EFAULT, "the registers are not mapped for this");
-  if (!region->physical) return fail(EFAULT, "another process has the device");
-  if (!region->is_enabled()) return fail(EFAULT, "the device does not decode memory");
-  return *region->physical + (user - region->first);
+  return regions_.physical_at(user, bytes, write);
 }
 
 Result<int> SelfProgram::install(std::shared_ptr<File> file, int flags) {

@@ -81,12 +81,16 @@ std::uint64_t page_of(std::uint64_t address) { return align_down(address, kPageS
 
 // --- the process ---------------------------------------------------------------------------------------------
 
-Result<std::shared_ptr<RemoteProgram>> RemoteProgram::create(pid_t pid, Owner& owner) {
+Result<int> RemoteProgram::open_maps(pid_t pid) {
   char path[32];
   std::snprintf(path, sizeof path, "/proc/%d/maps", pid);
   const int maps = hide_descriptor(::open(path, O_RDONLY | O_CLOEXEC));
   if (maps < 0) return fail(errno == ENOENT ? ESRCH : EACCES, "the calling process cannot be looked at");
-  return std::shared_ptr<RemoteProgram>(new RemoteProgram(pid, maps, owner));
+  return maps;
+}
+
+Result<std::shared_ptr<RemoteProgram>> RemoteProgram::create(pid_t pid, Owner& owner) {
+  return std::shared_ptr<RemoteProgram>(new RemoteProgram(pid, TRY(open_maps(pid)), owner));
 }
 
 RemoteProgram::~RemoteProgram() {

@@ -46,7 +46,7 @@ struct ObjectPart {
   bool write;
 };
 
-class RemoteProgram final : public Program {
+class RemoteProgram : public Program {
  public:
   // ESRCH: the process has ended; EACCES: it may not be looked at.
   static Result<std::shared_ptr<RemoteProgram>> create(pid_t pid, Owner& owner);
@@ -75,11 +75,18 @@ class RemoteProgram final : public Program {
     Conversation& operator=(const Conversation&) = delete;
   };
 
- private:
+ protected:
+  // `maps`: of open_maps().
   RemoteProgram(pid_t pid, int maps, Owner& owner)
       : pid_(pid), maps_(maps), owner_(owner), account_(owner.accounts(), pid, locked()) {}
-
+  static Result<int> open_maps(pid_t pid);
   std::string maps_text() const;
+
+  // The answer to a question. EFAULT: the program is not in a call, or does not answer in time.
+  virtual Result<Packet> ask(Packet question, std::span<const std::byte> bytes = {},
+                             std::span<std::byte> room = {}) const;
+
+ private:
   // Its mappings, which cover the range with this access. EFAULT.
   Result<std::vector<Mapping>> covering(std::uint64_t first, std::uint64_t last, bool write) const;
   // Private mappings of the range become memory files, if the program can be asked; true: one did.
@@ -88,9 +95,6 @@ class RemoteProgram final : public Program {
   Result<> map_alias(const Mapping& line, std::uint64_t first, std::uint64_t last, std::uint64_t place, bool write);
   int open_directly(const Mapping& line, const ObjectPart& part) const;
   int open_through_descriptors(const ObjectPart& part) const;
-
-  // The answer to a question. EFAULT: the program is not in a call, or does not answer in time.
-  Result<Packet> ask(Packet question, std::span<const std::byte> bytes = {}, std::span<std::byte> room = {}) const;
 
   const pid_t pid_;
   const int maps_;  // hidden

@@ -16,7 +16,7 @@
 #include <unistd.h>
 
 #include "launch/service/handle_table.h"
-#include "launch/shim/preload.h"
+#include "launch/shim/execution.h"
 #include "launch/shim/shim.h"
 
 using softiommu::launch::HandleTable;
@@ -126,17 +126,15 @@ SHIM_EXPORT int posix_spawn(pid_t* pid, const char* path, const posix_spawn_file
                             const posix_spawnattr_t* attributes, char* const arguments[], char* const environment[]) {
   static decltype(&posix_spawn) libc;
   spread_handles();
-  NextEnvironment next_environment(environment);
-  char* const* words = next_environment.for_program(AT_FDCWD, path);
-  return next(libc, "posix_spawn")(pid, path, actions, attributes, arguments, words);
+  const Execution to(AT_FDCWD, path, arguments, environment);
+  return next(libc, "posix_spawn")(pid, to.path(), actions, attributes, to.arguments(), to.environment());
 }
 SHIM_EXPORT int posix_spawnp(pid_t* pid, const char* file, const posix_spawn_file_actions_t* actions,
                              const posix_spawnattr_t* attributes, char* const arguments[], char* const environment[]) {
   static decltype(&posix_spawnp) libc;
   spread_handles();
-  NextEnvironment next_environment(environment);
-  char* const* words = next_environment.for_name(file);
-  return next(libc, "posix_spawnp")(pid, file, actions, attributes, arguments, words);
+  const Execution to(Execution::InPath{}, file, arguments, environment);
+  return next(libc, "posix_spawnp")(pid, to.path(), actions, attributes, to.arguments(), to.environment());
 }
 SHIM_EXPORT int system(const char* command) {
   static int (*libc)(const char*);

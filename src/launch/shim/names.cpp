@@ -13,33 +13,6 @@
 namespace softiommu::shim {
 namespace {
 
-// In the view a device file is an empty regular file; programs are told the truth about the device.
-constexpr unsigned kMiscMajor = 10, kVfioMinor = 196, kIommuMinor = 125, kVfioMajor = 511, kVfioDeviceMajor = 510;
-constexpr char kDeviceFiles[] = "/dev/vfio/devices/vfio";
-
-struct DeviceNode {
-  mode_t mode;
-  unsigned major, minor;
-};
-
-DeviceNode node_of(const char* name) {
-  if (strcmp(name, "/dev/vfio/vfio") == 0) return {S_IFCHR | 0666, kMiscMajor, kVfioMinor};
-  if (strcmp(name, "/dev/iommu") == 0) return {S_IFCHR | 0666, kMiscMajor, kIommuMinor};
-  if (starts_with(name, kDeviceFiles)) {
-    const char* number = name + sizeof kDeviceFiles - 1;
-    return {S_IFCHR | 0600, kVfioDeviceMajor, static_cast<unsigned>(strtoul(number, nullptr, 10))};
-  }
-  const char* digits = strrchr(name, '/') + 1;
-  return {S_IFCHR | 0600, kVfioMajor, static_cast<unsigned>(strtoul(digits, nullptr, 10))};
-}
-
-void make_device(struct stat* out, const DeviceNode& node) {
-  out->st_mode = node.mode;
-  out->st_rdev = makedev(node.major, node.minor);
-  out->st_size = 0;
-  out->st_blocks = 0;
-}
-
 long stat_descriptor(int fd, struct stat* out) {
   const long result = raw(SYS_fstat, fd, word(out));
   if (result < 0) return result;
@@ -63,7 +36,7 @@ long stat_at(int dirfd, const char* path, void* to, int flags) {
   char buffer[PATH_MAX], name[PATH_MAX];
   const long result = raw(SYS_newfstatat, dirfd, word(redirect(dirfd, path, buffer).path), word(out), flags);
   if (result == 0 && S_ISREG(out->st_mode) && device_file(dirfd, path, name) != nullptr) {
-    make_device(out, node_of(name));
+    make_device(out, name);
   }
   return result;
 }

@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include "launch/shim/shim.h"
@@ -82,14 +84,7 @@ bool interesting_name(const char* path) {
 
 // The absolute form of a path relative to a folder; false if it cannot be known or fits nowhere.
 bool absolute(int dirfd, const char* path, char (&out)[PATH_MAX]) {
-  long length;
-  if (dirfd == AT_FDCWD) {
-    length = raw(SYS_getcwd, word(out), sizeof out) - 1;
-  } else {
-    char link[40];
-    snprintf(link, sizeof link, "/proc/self/fd/%d", dirfd);
-    length = raw(SYS_readlinkat, AT_FDCWD, word(link), word(out), sizeof out - 1);
-  }
+  const long length = observed_folder(dirfd, out);
   if (length <= 0 || static_cast<size_t>(length) + strlen(path) + 2 > sizeof out) return false;
   out[length] = '/';
   strcpy(out + length + 1, path);
@@ -148,6 +143,26 @@ bool fail_nth_file(const char* path, char (&buffer)[PATH_MAX]) {
   }
   snprintf(buffer, sizeof buffer, "/proc/self/task/%ld%s", thread, kFile);
   return true;
+}
+
+// In the view a device file is an empty regular file; programs are told the truth about the device.
+constexpr unsigned kMiscMajor = 10, kVfioMinor = 196, kIommuMinor = 125, kVfioMajor = 511, kVfioDeviceMajor = 510;
+constexpr char kDeviceFiles[] = "/dev/vfio/devices/vfio";
+
+struct DeviceNode {
+  mode_t mode;
+  unsigned major, minor;
+};
+
+DeviceNode node_of(const char* name) {
+  if (strcmp(name, "/dev/vfio/vfio") == 0) return {S_IFCHR | 0666, kMiscMajor, kVfioMinor};
+  if (strcmp(name, "/dev/iommu") == 0) return {S_IFCHR | 0666, kMiscMajor, kIommuMinor};
+  if (starts_with(name, kDeviceFiles)) {
+    const char* number = name + sizeof kDeviceFiles - 1;
+    return {S_IFCHR | 0600, kVfioDeviceMajor, static_cast<unsigned>(strtoul(number, nullptr, 10))};
+  }
+  const char* digits = strrchr(name, '/') + 1;
+  return {S_IFCHR | 0600, kVfioMajor, static_cast<unsigned>(strtoul(digits, nullptr, 10))};
 }
 
 }  // namespace
@@ -215,7 +230,7 @@ long show(char* text, long bytes) {
   return bytes == prefix ? 1 : bytes - prefix;
 }
 
-int own_descriptor_link(int dirfd, const char* path) {
+int descriptor_link(int dirfd, const char* path) {
   if (run_dir[0] == '\0' || inside() || path == nullptr) return -1;
   char joined[PATH_MAX];
   if (path[0] != '/') {
@@ -226,12 +241,25 @@ int own_descriptor_link(int dirfd, const char* path) {
   const char* digits = strstr(path, "/fd/");
   if (digits == nullptr) return -1;
   char own[32];
-  snprintf(own, sizeof own, "/proc/%ld/", raw(SYS_getpid));
+  snprintf(own, sizeof own, "/proc/%ld/", observed_process());
   if (!starts_with(path, "/proc/self/") && !starts_with(path, "/proc/thread-self/") && !starts_with(path, own))
     return -1;
   int fd = 0;
   for (digits += 4; *digits >= '0' && *digits <= '9' && fd < INT_MAX / 10; ++digits) fd = fd * 10 + (*digits - '0');
-  return *digits == '\0' && owned(fd) ? fd : -1;
+  return *digits == '\0' ? fd : -1;
+}
+
+int own_descriptor_link(int dirfd, const char* path) {
+  const int fd = descriptor_link(dirfd, path);
+  return fd >= 0 && owned(fd) ? fd : -1;
+}
+
+void make_device(struct stat* out, const char* device_file) {
+  const DeviceNode node = node_of(device_file);
+  out->st_mode = node.mode;
+  out->st_rdev = makedev(node.major, node.minor);
+  out->st_size = 0;
+  out->st_blocks = 0;
 }
 
 }  // namespace softiommu::shim

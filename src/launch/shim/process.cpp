@@ -11,7 +11,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "launch/shim/preload.h"
+#include "launch/shim/execution.h"
 #include "launch/shim/shim.h"
 
 extern "C" int __sigaction(int, const struct sigaction*, struct sigaction*);
@@ -176,33 +176,29 @@ SHIM_EXPORT int daemon(int keep_folder, int keep_output) {
 }
 
 SHIM_EXPORT int execve(const char* path, char* const arguments[], char* const environment[]) {
-  NextEnvironment next_environment(environment);
-  char* const* words = next_environment.for_program(AT_FDCWD, path);
-  return leave_by([&] { return int_answer(raw(SYS_execve, word(path), word(arguments), word(words))); });
+  const Execution to(AT_FDCWD, path, arguments, environment);
+  return leave_by(
+      [&] { return int_answer(raw(SYS_execve, word(to.path()), word(to.arguments()), word(to.environment()))); });
 }
 SHIM_EXPORT int execv(const char* path, char* const arguments[]) { return execve(path, arguments, environ); }
-SHIM_EXPORT int execvp(const char* file, char* const arguments[]) {
-  return execvpe(file, arguments, environ);
-}
+SHIM_EXPORT int execvp(const char* file, char* const arguments[]) { return execvpe(file, arguments, environ); }
 SHIM_EXPORT int execvpe(const char* file, char* const arguments[], char* const environment[]) {
   static int (*libc)(const char*, char* const[], char* const[]);
-  NextEnvironment next_environment(environment);
-  char* const* words = next_environment.for_name(file);
-  return leave_by([&] { return next(libc, "execvpe")(file, arguments, words); });
+  const Execution to(Execution::InPath{}, file, arguments, environment);
+  return leave_by([&] { return next(libc, "execvpe")(to.path(), to.arguments(), to.environment()); });
 }
 SHIM_EXPORT int fexecve(int fd, char* const arguments[], char* const environment[]) {
   static int (*libc)(int, char* const[], char* const[]);
-  NextEnvironment next_environment(environment);
-  char* const* words = next_environment.for_descriptor(fd);
-  return leave_by([&] { return next(libc, "fexecve")(fd, arguments, words); });
+  const Execution to(fd, "", arguments, environment);
+  if (to.is_supervised()) return execve(to.path(), to.arguments(), to.environment());
+  return leave_by([&] { return next(libc, "fexecve")(fd, arguments, to.environment()); });
 }
 SHIM_EXPORT int execveat(int dirfd, const char* path, char* const arguments[], char* const environment[], int flags) {
-  NextEnvironment next_environment(environment);
-  const bool by_descriptor = (flags & AT_EMPTY_PATH) != 0 && path != nullptr && path[0] == '\0';
-  char* const* words =
-      by_descriptor ? next_environment.for_descriptor(dirfd) : next_environment.for_program(dirfd, path);
-  return leave_by(
-      [&] { return int_answer(raw(SYS_execveat, dirfd, word(path), word(arguments), word(words), flags)); });
+  const Execution to(dirfd, path, arguments, environment);
+  if (to.is_supervised()) return execve(to.path(), to.arguments(), to.environment());
+  return leave_by([&] {
+    return int_answer(raw(SYS_execveat, dirfd, word(path), word(arguments), word(to.environment()), flags));
+  });
 }
 SHIM_EXPORT int execl(const char* path, const char* first, ...) {
   va_list list;

@@ -12,6 +12,8 @@
 
 #include "launch/engine_abi.h"
 
+struct stat;
+
 #define SHIM_EXPORT extern "C" __attribute__((visibility("default")))
 
 namespace softiommu::shim {
@@ -96,6 +98,9 @@ bool adopted(int fd);
 // Our handles are about to be in other processes.
 void spread_handles();
 
+// Where the shim's companions lie: a file of this name in its own folder. False: it cannot be known.
+bool beside_shim(const char* name, char (&path)[PATH_MAX]);
+
 // libc's own function of this name, looked up once.
 void* next_symbol(const char* name);
 template <typename Function>
@@ -111,6 +116,12 @@ Function* next(Function*& cache, const char* name) {
 // Any ioctl of the program, as the kernel answers (descriptors.cpp); one of KVM's in a program with devices (kvm.cpp).
 long device_call(int fd, unsigned long request, unsigned long argument);
 long kvm_ioctl(int fd, unsigned long request, unsigned long argument);
+// Whose paths these are (state.cpp: this process's; the supervisor has its own, for the process that it serves) -------
+
+// Its number, as it stands in /proc.
+long observed_process();
+// The absolute path of its folder `dirfd` (AT_FDCWD: the current one); the length, or < 1.
+long observed_folder(int dirfd, char (&out)[PATH_MAX]);
 
 // Paths (paths.cpp) -----------------------------------------------------------------------------------------------
 
@@ -130,8 +141,12 @@ const char* device_file(int dirfd, const char* path, char (&buffer)[PATH_MAX]);
 void show(char* path);
 // The same for `bytes` characters without a terminator; the new length.
 long show(char* text, long bytes);
-// N if `path` (seen from dirfd) is /proc/self/fd/N and N is ours, else -1.
+// N if `path` (seen from dirfd) is /proc/self/fd/N, else -1.
+int descriptor_link(int dirfd, const char* path);
+// The same, if N is ours.
 int own_descriptor_link(int dirfd, const char* path);
+// What stat says of one of our device files; in the view it is an empty regular file.
+void make_device(struct stat* out, const char* device_file);
 bool starts_with(const char* text, const char* prefix);
 // /proc/PID/status of a process that has pinned memory through us: a descriptor of its text.
 constexpr long kNotStatus = -4096;  // no errno

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "launch/shim/entry.h"
 #include "launch/shim/shim.h"
 
 namespace softiommu::shim {
@@ -28,6 +29,7 @@ const SoftiommuShim services = {SOFTIOMMU_ABI_VERSION, owned_bits, hidden_bits, 
 
 __attribute__((constructor)) void read_environment() {
   const char* dir = getenv("SOFTIOMMU_RUN");
+  if (strcmp(program_invocation_short_name, kSupervisor) == 0) return;  // which does itself what we do for others
   if (dir == nullptr || strlen(dir) >= sizeof run_dir) return;
   strcpy(run_dir, dir);
   redirecting = getenv("SOFTIOMMU_VIEW_IS_REAL") == nullptr;
@@ -43,23 +45,10 @@ void complain(const char* text) {
   raw(SYS_write, 2, word("\n"), 1);
 }
 
-// The engine lies beside the shim.
-bool engine_path(char (&path)[PATH_MAX]) {
-  Dl_info info;
-  if (dladdr(reinterpret_cast<void*>(&read_environment), &info) == 0 || info.dli_fname == nullptr) return false;
-  const char* slash = strrchr(info.dli_fname, '/');
-  static constexpr char kName[] = "libsoftiommu-engine.so";
-  const size_t folder = slash == nullptr ? 0 : static_cast<size_t>(slash + 1 - info.dli_fname);
-  if (folder + sizeof kName > sizeof path) return false;
-  memcpy(path, info.dli_fname, folder);
-  memcpy(path + folder, kName, sizeof kName);
-  return true;
-}
-
 const SoftiommuEngine* load() {
   const Scope scope;
   char path[PATH_MAX];
-  if (!engine_path(path)) return nullptr;
+  if (!beside_shim("libsoftiommu-engine.so", path)) return nullptr;
   void* library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
   if (library == nullptr) {
     complain(dlerror());
@@ -75,6 +64,27 @@ const SoftiommuEngine* load() {
 }
 
 }  // namespace
+
+bool beside_shim(const char* name, char (&path)[PATH_MAX]) {
+  Dl_info info;
+  if (dladdr(reinterpret_cast<void*>(&read_environment), &info) == 0 || info.dli_fname == nullptr) return false;
+  const char* slash = strrchr(info.dli_fname, '/');
+  const size_t folder = slash == nullptr ? 0 : static_cast<size_t>(slash + 1 - info.dli_fname);
+  const size_t bytes = strlen(name) + 1;
+  if (folder + bytes > sizeof path) return false;
+  memcpy(path, info.dli_fname, folder);
+  memcpy(path + folder, name, bytes);
+  return true;
+}
+
+long observed_process() { return raw(SYS_getpid); }
+
+long observed_folder(int dirfd, char (&out)[PATH_MAX]) {
+  if (dirfd == AT_FDCWD) return raw(SYS_getcwd, word(out), sizeof out) - 1;
+  char link[40];
+  snprintf(link, sizeof link, "/proc/self/fd/%d", dirfd);
+  return raw(SYS_readlinkat, AT_FDCWD, word(link), word(out), sizeof out - 1);
+}
 
 void* next_symbol(const char* name) {
   const int saved = errno;

@@ -24,7 +24,20 @@ std::size_t to_page_end(std::uintptr_t address, std::size_t bytes) {
   return std::min<std::size_t>(bytes, kPageBytes - address % kPageBytes);
 }
 
+class OwnMemory final : public PlainMemory {
+ public:
+  bool read(std::uintptr_t from, void* to, std::size_t bytes) override {
+    return guarded_copy(to, reinterpret_cast<const void*>(from), bytes);
+  }
+  bool write(std::uintptr_t to, const void* from, std::size_t bytes) override {
+    return guarded_copy(reinterpret_cast<void*>(to), from, bytes);
+  }
+};
+constinit OwnMemory own;
+
 }  // namespace
+
+PlainMemory& own_memory() { return own; }
 
 // nullptr without a fault: plain memory.
 const TrapRegion* Bus::device_at(std::uintptr_t address, bool write) {
@@ -51,7 +64,7 @@ bool Bus::read(std::uintptr_t from, void* to, std::size_t bytes) {
       std::memcpy(out, &value, now);
     } else {
       now = to_page_end(from, bytes);
-      if (!guarded_copy(out, reinterpret_cast<const void*>(from), now)) {
+      if (!memory_.read(from, out, now)) {
         fault_ = {SIGSEGV, SEGV_MAPERR, from};
         return false;
       }
@@ -76,7 +89,7 @@ bool Bus::write(std::uintptr_t to, const void* from, std::size_t bytes) {
       region->registers->write(region->offset + (to - region->first), static_cast<unsigned>(now), value);
     } else {
       now = to_page_end(to, bytes);
-      if (!guarded_copy(reinterpret_cast<void*>(to), in, now)) {
+      if (!memory_.write(to, in, now)) {
         fault_ = {SIGSEGV, SEGV_MAPERR, to};
         return false;
       }

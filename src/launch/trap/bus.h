@@ -11,9 +11,20 @@
 
 namespace softiommu::launch {
 
+// Memory that is not a device's: this process's own, or that of a program that is traced.
+class PlainMemory {
+ public:
+  virtual bool read(std::uintptr_t from, void* to, std::size_t bytes) = 0;
+  virtual bool write(std::uintptr_t to, const void* from, std::size_t bytes) = 0;
+
+ protected:
+  ~PlainMemory() = default;
+};
+PlainMemory& own_memory();
+
 class Bus {
  public:
-  explicit Bus(const TrapRegions& regions) : reader_(regions) {}
+  explicit Bus(const TrapRegions& regions, PlainMemory& memory = own_memory()) : reader_(regions), memory_(memory) {}
 
   // False: fault() says what the program gets.
   bool read(std::uintptr_t from, void* to, std::size_t bytes);
@@ -29,6 +40,7 @@ class Bus {
  private:
   const TrapRegion* device_at(std::uintptr_t address, bool write);
   TrapRegions::Reader reader_;
+  PlainMemory& memory_;
   Fault fault_;
 };
 

@@ -325,7 +325,7 @@ std::uintptr_t effective_address(const Instruction& in, const Registers& regs) {
   }
   if (a.index != Address::kNone) sum += regs.get(a.index, 8) * a.scale;
   if (a.narrow) sum &= low_bits(4);
-  if (a.fs || a.gs) sum += Registers::segment_base(a.gs);
+  if (a.fs || a.gs) sum += regs.segment_base(a.gs);
   return sum;
 }
 

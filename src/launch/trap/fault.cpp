@@ -25,6 +25,8 @@ std::size_t read_code(std::uintptr_t rip, std::array<std::uint8_t, 16>& code) {
   return rest < kLongest && guarded_copy(code.data(), reinterpret_cast<const void*>(rip), rest) ? rest : 0;
 }
 
+}  // namespace
+
 void say_unknown(std::span<const std::uint8_t> code) {
   static constexpr char kDigits[] = "0123456789abcdef";
   char line[] =
@@ -38,8 +40,6 @@ void say_unknown(std::span<const std::uint8_t> code) {
   }
   [[maybe_unused]] const ssize_t written = ::write(STDERR_FILENO, line, sizeof line - 1);
 }
-
-}  // namespace
 
 bool handle_fault(const TrapRegions& regions, int signal, siginfo_t* info, ucontext_t* context) {
   const auto address = reinterpret_cast<std::uintptr_t>(info->si_addr);

@@ -6,6 +6,9 @@
 #include <signal.h>
 #include <ucontext.h>
 
+#include <cstdint>
+#include <span>
+
 #include "launch/trap/regions.h"
 
 namespace softiommu::launch {
@@ -13,5 +16,8 @@ namespace softiommu::launch {
 // True: the fault was ours and the thread goes on. False: it is the program's; `info` says what it shall see, which
 // for a BAR whose memory decode is off is SIGBUS. Takes no lock and allocates nothing.
 bool handle_fault(const TrapRegions& regions, int signal, siginfo_t* info, ucontext_t* context);
+
+// Names the instruction at `code` on standard error as one that cannot be emulated. For signal handlers, too.
+void say_unknown(std::span<const std::uint8_t> code);
 
 }  // namespace softiommu::launch

@@ -77,6 +77,11 @@ bool TrapRegions::overlaps(std::uintptr_t first, std::uintptr_t last) const {
   return found;
 }
 
+std::vector<TrapRegion> TrapRegions::all() const {
+  const MutexLock lock(writers_);
+  return *table_.load();
+}
+
 void TrapRegions::forget_all() {
   readers_.store(0);
   writers_.reset();
@@ -100,5 +105,15 @@ TrapRegions::Reader::Reader(const TrapRegions& regions) : regions_(regions) {
 TrapRegions::Reader::~Reader() { regions_.readers_.fetch_sub(1, std::memory_order_release); }
 
 const TrapRegion* TrapRegions::Reader::find(std::uintptr_t address) const { return find_in(*table_, address); }
+
+Result<PhysAddr> TrapRegions::physical_at(std::uintptr_t first, std::uint64_t bytes, bool write) const {
+  const TrapRegions::Reader reader(*this);
+  const TrapRegion* const region = reader.find(first);
+  if (region == nullptr || bytes - 1 > region->last - first) return fail(EFAULT, "not a device's registers");
+  if (write ? !region->writable : !region->readable) return fail(EFAULT, "the registers are not mapped for this");
+  if (!region->physical) return fail(EFAULT, "another process has the device");
+  if (!region->is_enabled()) return fail(EFAULT, "the device does not decode memory");
+  return *region->physical + (first - region->first);
+}
 
 }  // namespace softiommu::launch

@@ -22,7 +22,7 @@ namespace softiommu::launch {
 struct TrapRegion {
   std::uintptr_t first = 0, last = 0;  // closed
   MmioRegion* registers = nullptr;
-  std::uint64_t offset = 0;  // of `first` in `registers`
+  std::uint64_t offset = 0;          // of `first` in `registers`
   std::optional<PhysAddr> physical;  // of `first`; none: another process has the machine
   bool (*enabled)(const void* context) = nullptr;
   const void* enabled_context = nullptr;
@@ -46,6 +46,10 @@ class TrapRegions {
   // Cuts [first, last] out of all regions; true if there was any.
   bool remove(std::uintptr_t first, std::uintptr_t last);
   bool overlaps(std::uintptr_t first, std::uintptr_t last) const;
+  // Where the machine has the registers that lie at [first, first + bytes). EFAULT: Program::registers_at.
+  Result<PhysAddr> physical_at(std::uintptr_t first, std::uint64_t bytes, bool write) const;
+  // What is there now: for a child of fork that is served by this process, too.
+  std::vector<TrapRegion> all() const;
   // Without waiting, where no other thread is left. Every region is forgotten: in a keeper.
   void forget_all();
   // The child after fork: `change` turns each region into the child's, or answers false if it has none.

@@ -18,10 +18,9 @@ constexpr unsigned kHighByteShift = 8;
 
 constexpr std::uint64_t low_bits(unsigned bytes) { return bytes >= 8 ? ~0ull : (1ull << (bytes * 8)) - 1; }
 
-// XSAVE state components (Intel SDM 1, 13.1) and the frame's layout (Linux: struct _fpx_sw_bytes at 464).
+// XSAVE state components (Intel SDM 1, 13.1) and the image's layout.
 enum Component : unsigned { kSse = 1, kAvx = 2, kOpmask = 5, kZmmHigh256 = 6, kHigh16Zmm = 7 };
-constexpr unsigned kLegacyXmm = 160, kSoftwareBytes = 464, kHeader = 512;
-constexpr std::uint32_t kExtendedMagic = 0x46505853;
+constexpr unsigned kLegacyXmm = 160, kHeader = 512;
 
 struct Offsets {
   unsigned avx = 0, opmask = 0, zmm_high = 0, high16 = 0;
@@ -56,8 +55,8 @@ std::uint8_t* image(const ucontext_t* context) { return reinterpret_cast<std::ui
 
 bool extended(const std::uint8_t* area) {
   std::uint32_t magic;
-  std::memcpy(&magic, area + kSoftwareBytes, sizeof magic);
-  return magic == kExtendedMagic;
+  std::memcpy(&magic, area + Registers::kSoftwareBytes, sizeof magic);
+  return magic == Registers::kExtendedMagic;
 }
 
 std::uint64_t in_use(const std::uint8_t* area) {
@@ -136,7 +135,8 @@ std::uint64_t Registers::mask(unsigned number) const {
   return value;
 }
 
-std::uint64_t Registers::segment_base(bool gs) {
+std::uint64_t Registers::segment_base(bool gs) const {
+  if (bases_ != nullptr) return gs ? bases_->gs : bases_->fs;
   std::uint64_t base = 0;
   ::syscall(SYS_arch_prctl, gs ? ARCH_GET_GS : ARCH_GET_FS, &base);
   return base;

@@ -16,9 +16,17 @@ class Registers {
  public:
   static constexpr unsigned kRsp = 4, kRcx = 1, kRax = 0, kRsi = 6, kRdi = 7;
   static constexpr unsigned kMaxVectorBytes = 64;
+  // A signal frame says by this magic at this place that more than SSE follows (Linux: struct _fpx_sw_bytes).
+  static constexpr unsigned kSoftwareBytes = 464;
+  static constexpr std::uint32_t kExtendedMagic = 0x46505853;
   using Vector = std::array<std::uint8_t, kMaxVectorBytes>;
 
   explicit Registers(ucontext_t* context) : context_(context) {}
+  // Of a thread of another process, whose segment bases are these.
+  struct SegmentBases {
+    std::uint64_t fs, gs;
+  };
+  Registers(ucontext_t* context, const SegmentBases& bases) : context_(context), bases_(&bases) {}
 
   // By hardware number 0..15. `high`: AH, CH, DH or BH, as number 0..3.
   std::uint64_t get(unsigned number, unsigned bytes, bool high = false) const;
@@ -34,10 +42,11 @@ class Registers {
   void set_vector(unsigned number, const Vector& value, unsigned bytes, bool zero_rest);
   std::uint64_t mask(unsigned number) const;
 
-  static std::uint64_t segment_base(bool gs);
+  std::uint64_t segment_base(bool gs) const;
 
  private:
   ucontext_t* context_;
+  const SegmentBases* bases_ = nullptr;  // nullptr: this thread's
 };
 
 }  // namespace softiommu::launch

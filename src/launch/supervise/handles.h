@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Calls of a supervised program on descriptors of our files, and on the addresses where their registers are mapped.
+#pragma once
+
+#include "launch/engine/descriptors.h"
+#include "launch/supervise/tracee.h"
+
+namespace softiommu::launch {
+
+// The open file behind a descriptor of the program; empty if it is not ours.
+Descriptors::Use handle_of(const Tracee& thread, int descriptor);
+
+// Opens one of our device files for the program: the new descriptor or a negative errno.
+long open_device(Tracee& thread, const char* path, int flags);
+
+// False: the call is not ours and is to be made as it is. True: it has been answered.
+bool answer_handle_call(Tracee& thread, const SystemCall& call);
+
+// Files whose last handle is closed are released now: a call that follows a close must find them closed, as in a
+// kernel.
+void release_closed();
+
+}  // namespace softiommu::launch
+
+namespace softiommu::shim {
+// The process whose paths are asked for (shim/paths.cpp).
+void observe(pid_t process);
+}  // namespace softiommu::shim

@@ -1,0 +1,338 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "launch/supervise/paths.h"
+
+#include <fcntl.h>
+#include <linux/openat2.h>
+#include <sys/stat.h>
+#include <sys/statfs.h>
+#include <sys/syscall.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <cstring>
+#include <optional>
+
+#include "launch/engine/engine.h"
+#include "launch/engine/state.h"
+#include "launch/shim/shim.h"
+#include "launch/supervise/handles.h"
+#include "launch/supervise/traced_program.h"
+
+namespace softiommu::shim {
+
+// The shim's state, of the process that is being served.
+char run_dir[PATH_MAX];
+bool redirecting = false;
+bool fault_injection = false;
+constinit thread_local SoftiommuThread this_thread __attribute__((tls_model("initial-exec"))) = {};
+uint64_t owned_bits[SOFTIOMMU_MAX_DESCRIPTORS / 64];
+uint64_t hidden_bits[SOFTIOMMU_MAX_DESCRIPTORS / 64];
+
+namespace {
+long observed = 0;
+}
+void observe(pid_t process) { observed = process; }
+long observed_process() { return observed; }
+long observed_folder(int dirfd, char (&out)[PATH_MAX]) {
+  char link[48];
+  if (dirfd == AT_FDCWD) {
+    std::snprintf(link, sizeof link, "/proc/%ld/cwd", observed);
+  } else {
+    std::snprintf(link, sizeof link, "/proc/%ld/fd/%d", observed, dirfd);
+  }
+  return raw(SYS_readlinkat, AT_FDCWD, word(link), word(out), sizeof out - 1);
+}
+
+}  // namespace softiommu::shim
+
+namespace softiommu::launch {
+namespace {
+
+using shim::raw;
+using shim::word;
+
+enum class Kind : std::uint8_t { open, creat, open2, stat, statx, access, link, folder, file_system, current };
+
+// Where the arguments are; kNone: the current folder, no flags.
+constexpr int kNone = -1;
+struct PathCall {
+  int number;
+  Kind kind;
+  int folder, path, flags;
+};
+constexpr PathCall kCalls[] = {
+    {SYS_openat, Kind::open, 0, 1, 2},
+    {SYS_open, Kind::open, kNone, 0, 1},
+    {SYS_creat, Kind::creat, kNone, 0, kNone},
+    {SYS_openat2, Kind::open2, 0, 1, kNone},
+    {SYS_newfstatat, Kind::stat, 0, 1, 3},
+    {SYS_stat, Kind::stat, kNone, 0, kNone},
+    {SYS_lstat, Kind::stat, kNone, 0, kNone},
+    {SYS_statx, Kind::statx, 0, 1, 2},
+    {SYS_access, Kind::access, kNone, 0, kNone},
+    {SYS_faccessat, Kind::access, 0, 1, kNone},
+    {SYS_faccessat2, Kind::access, 0, 1, 3},
+    {SYS_readlink, Kind::link, kNone, 0, kNone},
+    {SYS_readlinkat, Kind::link, 0, 1, kNone},
+    {SYS_chdir, Kind::folder, kNone, 0, kNone},
+    {SYS_statfs, Kind::file_system, kNone, 0, kNone},
+    {SYS_getcwd, Kind::current, kNone, kNone, kNone},
+};
+
+// One call at work.
+struct Work {
+  Tracee& thread;
+  const SystemCall& call;
+  const PathCall& form;
+  char path[PATH_MAX];
+
+  int folder() const { return form.folder == kNone ? AT_FDCWD : call.descriptor(static_cast<unsigned>(form.folder)); }
+  int flags() const { return form.flags == kNone ? 0 : call.descriptor(static_cast<unsigned>(form.flags)); }
+  // The argument that many places behind the path.
+  std::uint64_t after_path(unsigned places) const { return call.argument[static_cast<unsigned>(form.path) + places]; }
+  bool tell(std::uint64_t to, const void* from, std::size_t bytes) const {
+    thread.answer(thread.program().poke(to, from, bytes) ? 0 : -EFAULT);
+    return true;
+  }
+  bool say(long result) const {
+    thread.answer(result);
+    return true;
+  }
+  // Where the view has the file; nullptr: it is not of the view.
+  const char* place(char (&buffer)[PATH_MAX]) const {
+    const auto to = shim::redirect(folder(), path, buffer);
+    return to.changed ? to.path : nullptr;
+  }
+};
+
+bool read_path(const Tracee& thread, std::uint64_t from, char (&path)[PATH_MAX]) {
+  std::size_t have = 0;
+  while (have < sizeof path) {
+    const std::size_t to_page_end = 4096 - (from + have) % 4096;
+    const std::size_t part = std::min({to_page_end, sizeof path - have, std::size_t{256}});
+    const std::size_t got = thread.program().peek(from + have, path + have, part);
+    if (got == 0) return false;
+    if (std::memchr(path + have, '\0', got) != nullptr) return true;
+    have += got;
+  }
+  return false;
+}
+
+// --- open ----------------------------------------------------------------------------------------------------
+
+bool open_as(Work& work, int flags, std::uint64_t mode) {
+  char buffer[PATH_MAX];
+  if ((flags & (O_PATH | O_DIRECTORY)) == 0 && shim::device_file(work.folder(), work.path, buffer) != nullptr)
+    return work.say(open_device(work.thread, buffer, flags));
+  const int linked = shim::descriptor_link(work.folder(), work.path);
+  if (linked >= 0 && handle_of(work.thread, linked)) return work.say(-ENXIO);
+  const char* place = work.place(buffer);
+  if (place == nullptr) return false;
+  const auto scratch = work.thread.scratch();
+  if (!scratch || !work.thread.program().poke(*scratch, place, std::strlen(place) + 1)) return work.say(-ENOMEM);
+  const auto opened = work.thread.run(
+      SYS_openat, {static_cast<std::uint64_t>(AT_FDCWD), *scratch, static_cast<std::uint64_t>(flags), mode});
+  return work.say(opened ? static_cast<long>(*opened) : -opened.error().code);
+}
+
+bool open_how(Work& work) {
+  struct open_how how{};
+  const std::size_t known = std::min<std::uint64_t>(work.after_path(2), sizeof how);
+  if (work.thread.program().peek(work.after_path(1), &how, known) != known) return false;
+  return open_as(work, static_cast<int>(how.flags), how.mode);
+}
+
+bool change_folder(Work& work) {
+  char buffer[PATH_MAX];
+  const char* place = work.place(buffer);
+  if (place == nullptr) return false;
+  const auto scratch = work.thread.scratch();
+  if (!scratch || !work.thread.program().poke(*scratch, place, std::strlen(place) + 1)) return work.say(-ENOMEM);
+  const auto done = work.thread.run(SYS_chdir, {*scratch});
+  return work.say(done ? 0 : -done.error().code);
+}
+
+// --- stat ----------------------------------------------------------------------------------------------------
+
+// Of a handle that is named by its number or by its link in /proc; nullopt: none is.
+std::optional<long> stat_of_handle(const Work& work, int flags, struct stat& out) {
+  int descriptor = -1;
+  if ((flags & AT_EMPTY_PATH) != 0 && work.path[0] == '\0') {
+    descriptor = work.folder();
+  } else if ((flags & AT_SYMLINK_NOFOLLOW) == 0) {
+    descriptor = shim::descriptor_link(work.folder(), work.path);
+  }
+  if (descriptor < 0) return std::nullopt;
+  const long result = describe_handle(work.thread, descriptor, out);
+  return result == kNotOurs ? std::nullopt : std::optional(result);
+}
+
+bool stat_path(Work& work) {
+  const int flags = work.call.number == SYS_lstat ? AT_SYMLINK_NOFOLLOW : work.flags();
+  struct stat status{};
+  const std::uint64_t to = work.after_path(1);
+  if (const auto result = stat_of_handle(work, flags, status))
+    return *result < 0 ? work.say(*result) : work.tell(to, &status, sizeof status);
+  char buffer[PATH_MAX], name[PATH_MAX];
+  const bool device = shim::device_file(work.folder(), work.path, name) != nullptr;
+  const char* place = work.place(buffer);
+  if (place == nullptr && !device) return false;
+  const long result = raw(SYS_newfstatat, AT_FDCWD, word(place != nullptr ? place : name), word(&status), flags);
+  if (result < 0) return work.say(result);
+  if (device && S_ISREG(status.st_mode)) shim::make_device(&status, name);
+  return work.tell(to, &status, sizeof status);
+}
+
+bool statx_path(Work& work) {
+  struct stat plain{};
+  struct statx status{};
+  const int flags = work.flags();
+  const auto of_handle = stat_of_handle(work, flags, plain);
+  if (of_handle && *of_handle < 0) return work.say(*of_handle);
+  char buffer[PATH_MAX], name[PATH_MAX];
+  const bool device = !of_handle && shim::device_file(work.folder(), work.path, name) != nullptr;
+  const char* place = of_handle ? "/dev/null" : work.place(buffer);
+  if (place == nullptr && !device) return false;
+  const char* from = place != nullptr ? place : name;
+  const long result = raw(SYS_statx, AT_FDCWD, word(from), flags & ~AT_EMPTY_PATH,
+                          static_cast<long>(work.after_path(2)), word(&status));
+  if (result < 0) return work.say(result);
+  if (device && S_ISREG(status.stx_mode)) {
+    plain.st_mode = S_IFREG;
+    shim::make_device(&plain, name);
+  }
+  if (of_handle || plain.st_mode != 0) {
+    status.stx_mode = static_cast<std::uint16_t>(plain.st_mode);
+    status.stx_rdev_major = major(plain.st_rdev);
+    status.stx_rdev_minor = minor(plain.st_rdev);
+    status.stx_size = 0;
+  }
+  if (of_handle) status.stx_ino = plain.st_ino;
+  return work.tell(work.after_path(3), &status, sizeof status);
+}
+
+bool access_path(Work& work) {
+  char buffer[PATH_MAX];
+  const char* place = work.place(buffer);
+  if (place == nullptr) return false;
+  const auto mode = static_cast<long>(work.after_path(1));
+  const bool plain = work.flags() == 0;
+  return work.say(plain ? raw(SYS_faccessat, AT_FDCWD, word(place), mode)
+                        : raw(SYS_faccessat2, AT_FDCWD, word(place), mode, work.flags()));
+}
+
+bool file_system_of_path(Work& work) {
+  char buffer[PATH_MAX];
+  struct statfs status{};
+  const char* place = work.place(buffer);
+  if (place == nullptr) return false;
+  const long result = raw(SYS_statfs, word(place), word(&status));
+  return result < 0 ? work.say(result) : work.tell(work.after_path(1), &status, sizeof status);
+}
+
+// --- links ---------------------------------------------------------------------------------------------------
+
+bool tell_link(const Work& work, const char* text, long bytes) {
+  const std::uint64_t to = work.after_path(1);
+  const auto room = static_cast<long>(work.after_path(2));
+  if (room <= 0) return work.say(-EINVAL);
+  const long used = std::min(bytes, room);
+  const bool told = work.thread.program().poke(to, text, static_cast<std::size_t>(used));
+  return work.say(told ? used : -EFAULT);
+}
+
+// /proc/self/cwd and the like, which may lead into the view; what it is for the program, not for us.
+long read_proc_link(const Work& work, char (&text)[PATH_MAX]) {
+  char name[PATH_MAX];
+  const char* rest = nullptr;
+  for (const char* prefix : {"/proc/self/", "/proc/thread-self/"}) {
+    if (shim::starts_with(work.path, prefix)) rest = work.path + std::strlen(prefix);
+  }
+  if (rest == nullptr && !shim::starts_with(work.path, "/proc/")) return -1;
+  const int length = rest == nullptr
+                         ? std::snprintf(name, sizeof name, "%s", work.path)
+                         : std::snprintf(name, sizeof name, "/proc/%d/%s", work.thread.program().pid(), rest);
+  if (length < 0 || static_cast<std::size_t>(length) >= sizeof name) return -1;
+  return raw(SYS_readlinkat, AT_FDCWD, word(name), word(text), sizeof text);
+}
+
+bool read_link(Work& work) {
+  char buffer[PATH_MAX], text[PATH_MAX];
+  if (const int descriptor = shim::descriptor_link(work.folder(), work.path); descriptor >= 0) {
+    if (const auto open = handle_of(work.thread, descriptor)) {
+      const std::string path = open->file->path();
+      return tell_link(work, path.c_str(), static_cast<long>(path.size()));
+    }
+  }
+  if (const char* place = work.place(buffer)) {
+    const long got = raw(SYS_readlinkat, AT_FDCWD, word(place), word(text), sizeof text);
+    return got < 0 ? work.say(got) : tell_link(work, text, shim::show(text, got));
+  }
+  const long got = read_proc_link(work, text), shown = got > 0 ? shim::show(text, got) : got;
+  return shown != got && tell_link(work, text, shown);
+}
+
+bool current_folder(Work& work) {
+  char text[PATH_MAX];
+  const long got = shim::observed_folder(AT_FDCWD, text);
+  const long shown = got > 0 ? shim::show(text, got) : got;
+  if (shown == got || static_cast<std::size_t>(shown) >= sizeof text) return false;
+  text[shown] = '\0';
+  const auto bytes = static_cast<std::uint64_t>(shown) + 1;
+  if (work.call.argument[1] < bytes) return work.say(-ERANGE);
+  return work.say(work.thread.program().poke(work.call.argument[0], text, bytes) ? static_cast<long>(bytes) : -EFAULT);
+}
+
+}  // namespace
+
+long describe_handle(const Tracee& thread, int descriptor, struct stat& out) {
+  const auto open = handle_of(thread, descriptor);
+  if (!open) return kNotOurs;
+  const auto copy = thread.program().take(descriptor);
+  if (!copy) return -copy.error().code;
+  const int result = ::fstat(*copy, &out);
+  ::close(*copy);
+  if (result != 0) return -EBADF;
+  constexpr unsigned kAnonymousMode = 0600;  // an anonymous inode has no file type
+  const dev_t number = open->file->device_number();
+  out.st_mode = number != 0 ? S_IFCHR | 0600u : kAnonymousMode;
+  out.st_rdev = number;
+  out.st_size = 0;
+  return 0;
+}
+
+bool answer_path_call(Tracee& thread, const SystemCall& call) {
+  const auto* const form = std::ranges::find(kCalls, call.number, &PathCall::number);
+  if (form == std::end(kCalls)) return false;
+  Work work{thread, call, *form, {}};
+  shim::observe(thread.program().pid());
+  if (form->path != kNone && !read_path(thread, call.argument[static_cast<unsigned>(form->path)], work.path))
+    return false;
+  switch (form->kind) {
+    case Kind::open:
+      return open_as(work, work.flags(), call.argument[static_cast<unsigned>(form->flags) + 1]);
+    case Kind::creat:
+      return open_as(work, O_CREAT | O_WRONLY | O_TRUNC, work.after_path(1));
+    case Kind::open2:
+      return open_how(work);
+    case Kind::stat:
+      return stat_path(work);
+    case Kind::statx:
+      return statx_path(work);
+    case Kind::access:
+      return access_path(work);
+    case Kind::link:
+      return read_link(work);
+    case Kind::folder:
+      return change_folder(work);
+    case Kind::file_system:
+      return file_system_of_path(work);
+    case Kind::current:
+      return current_folder(work);
+  }
+  return false;
+}
+
+}  // namespace softiommu::launch

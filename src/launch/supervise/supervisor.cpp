@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "launch/supervise/supervisor.h"
+
+#include <signal.h>
+#include <sys/ptrace.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <fmt/format.h>
+
+#include <cerrno>
+
+#include "base/log.h"
+#include "launch/engine/state.h"
+#include "launch/run_options.h"
+#include "launch/shim/entry.h"
+#include "launch/supervise/handles.h"
+#include "launch/supervise/image.h"
+#include "launch/supervise/paths.h"
+#include "launch/supervise/registers_fault.h"
+
+namespace softiommu::launch {
+namespace {
+
+constexpr unsigned long kOptions = PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACESECCOMP | PTRACE_O_TRACECLONE |
+                                   PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK | PTRACE_O_TRACEEXEC | PTRACE_O_EXITKILL;
+constexpr int kEventShift = 16, kStopSignalMask = 0xff;
+
+pid_t event_message(pid_t thread) {
+  unsigned long message = 0;
+  ::ptrace(PTRACE_GETEVENTMSG, thread, 0, &message);
+  return static_cast<pid_t>(message);
+}
+
+void let_go(pid_t thread, int signal = 0) {
+  ::ptrace(PTRACE_CONT, thread, 0, reinterpret_cast<void*>(static_cast<std::intptr_t>(signal)));
+}
+
+// A new thread or process stops before it runs.
+void wait_for_first_stop(pid_t thread) {
+  int status = 0;
+  while (::waitpid(thread, &status, __WALL) < 0 && errno == EINTR) {
+  }
+}
+
+}  // namespace
+
+Result<> Supervisor::seize(pid_t process) {
+  auto program = TRY(TracedProgram::create(process, *engine, std::make_shared<Space>()));
+  program->set_entered();  // until it has executed what it is to be
+  if (::ptrace(PTRACE_SEIZE, process, 0, kOptions) != 0) return fail(errno, "the process may not be traced");
+  add(process, std::move(program));
+  return {};
+}
+
+Tracee* Supervisor::add(pid_t thread, std::shared_ptr<TracedProgram> program) {
+  auto& place = threads_[thread];
+  place = std::make_unique<Tracee>(thread, std::move(program));
+  return place.get();
+}
+
+void Supervisor::run() {
+  while (!threads_.empty()) {
+    siginfo_t info{};
+    if (::waitid(P_ALL, 0, &info, WEXITED | WSTOPPED | WNOWAIT | __WALL) != 0) {
+      if (errno == EINTR) continue;
+      break;
+    }
+    // Seen by its parent when it is waited for here: what it had is free by then.
+    if (info.si_code == CLD_EXITED || info.si_code == CLD_KILLED || info.si_code == CLD_DUMPED) ended(info.si_pid);
+    int status = 0;
+    if (::waitpid(info.si_pid, &status, __WALL) == info.si_pid && WIFSTOPPED(status)) handle(info.si_pid, status);
+  }
+  release_closed();
+  engine->service.stop();
+  engine->service.serve_until_unused();
+}
+
+void Supervisor::ended(pid_t thread) {
+  threads_.erase(thread);
+  early_.erase(thread);
+  release_closed();
+  if (World* world = engine->current.load(std::memory_order_acquire)) world->flush();
+}
+
+void Supervisor::handle(pid_t thread, int status) {
+  const auto known = threads_.find(thread);
+  if (known == threads_.end()) {
+    early_.insert(thread);
+    return;
+  }
+  const int signal = WSTOPSIG(status) & kStopSignalMask;
+  if (const int number = status >> kEventShift; number != 0) return event(*known->second, number, signal);
+  signalled(*known->second, signal);
+}
+
+void Supervisor::event(Tracee& thread, int number, int signal) {
+  switch (number) {
+    case PTRACE_EVENT_SECCOMP:
+      return stopped_by_filter(thread);
+    case PTRACE_EVENT_FORK:
+    case PTRACE_EVENT_VFORK:
+    case PTRACE_EVENT_CLONE:
+      return made_child(thread, number);
+    case PTRACE_EVENT_EXEC:
+      return executed(thread);
+    case PTRACE_EVENT_STOP:
+      if (signal != SIGTRAP) {  // stopped by a job-control signal: it stays so until SIGCONT
+        ::ptrace(PTRACE_LISTEN, thread.thread(), 0, 0);
+        return;
+      }
+      return thread.go_on();
+    default:
+      return thread.go_on();
+  }
+}
+
+void Supervisor::stopped_by_filter(Tracee& thread) {
+  if (thread.program().entered()) return thread.pass();
+  const auto call = thread.call();
+  if (!call) return thread.pass();
+  if (!answer_path_call(thread, *call) && !answer_handle_call(thread, *call)) thread.pass();
+}
+
+void Supervisor::signalled(Tracee& thread, int signal) {
+  const bool ours = signal == SIGSEGV && !thread.program().entered();
+  thread.go_on(ours ? answer_fault(thread) : signal);
+}
+
+// --- processes -----------------------------------------------------------------------------------------------
+
+Result<std::shared_ptr<TracedProgram>> Supervisor::program_of_child(Tracee& parent, pid_t child, int number) {
+  if (number == PTRACE_EVENT_CLONE) return parent.shared_program();
+  auto space = parent.program().shared_space();
+  if (number == PTRACE_EVENT_FORK) {
+    space = std::make_shared<Space>();
+    TRY(space->copy_from(parent.program().space()));
+  }
+  auto program = TRY(TracedProgram::create(child, *engine, std::move(space)));
+  if (parent.program().entered()) program->set_entered();
+  return program;
+}
+
+void Supervisor::made_child(Tracee& parent, int number) {
+  const pid_t child = event_message(parent.thread());
+  if (early_.erase(child) == 0) wait_for_first_stop(child);
+  auto program = program_of_child(parent, child, number);
+  if (program) {
+    Tracee* const made = add(child, std::move(*program));
+    if (number == PTRACE_EVENT_FORK) parent.program().make_private(*made);
+  }
+  let_go(child);
+  parent.go_on();
+}
+
+// The process is the thread that called exec, under the process's number; all others are gone.
+void Supervisor::executed(Tracee& thread) {
+  const pid_t process = thread.thread(), before = event_message(process);
+  std::erase_if(threads_, [&](const auto& entry) {
+    return entry.first != process && (entry.first == before || entry.second->program().pid() == process);
+  });
+  auto program = TracedProgram::create(process, *engine, std::make_shared<Space>());
+  if (program) {
+    if (is_entered_by_shim(process)) (*program)->set_entered();
+    thread.set_program(std::move(*program));
+  }
+  release_closed();
+  thread.go_on();
+}
+
+}  // namespace softiommu::launch

@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The supervisor: the tracer of a tree of programs that the shim cannot enter, and the owner of their machine.
+//
+// One thread waits for the threads of all these programs, answers what stops there and lets them go on. Children are
+// traced from their first instruction; a child that the shim can enter only has its stops passed through.
+#pragma once
+
+#include <sys/types.h>
+
+#include <map>
+#include <memory>
+#include <set>
+
+#include "base/result.h"
+#include "launch/supervise/traced_program.h"
+
+namespace softiommu::launch {
+
+class Supervisor {
+ public:
+  // Takes hold of a process that is about to exec. EPERM: the host does not allow it.
+  Result<> seize(pid_t process);
+  // Until the last thread and the last handle are gone.
+  void run();
+
+ private:
+  void handle(pid_t thread, int status);
+  void ended(pid_t thread);
+  void event(Tracee& thread, int event, int signal);
+  void made_child(Tracee& parent, int event);
+  void executed(Tracee& thread);
+  void signalled(Tracee& thread, int signal);
+  void stopped_by_filter(Tracee& thread);
+  Tracee* add(pid_t thread, std::shared_ptr<TracedProgram> program);
+  Result<std::shared_ptr<TracedProgram>> program_of_child(Tracee& parent, pid_t child, int event);
+
+  std::map<pid_t, std::unique_ptr<Tracee>> threads_;
+  std::set<pid_t> early_;  // stopped before their parent told of them
+};
+
+}  // namespace softiommu::launch

@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// A supervised process as a Program: one more kind of served caller.
+//
+// It differs from any other process of the run in who answers: what service/ asks a program that waits in its call
+// (hand over a descriptor, take one, turn private memory into a memory file) is done here by calls that its stopped
+// thread makes.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "launch/service/remote_program.h"
+#include "launch/supervise/tracee.h"
+#include "launch/trap/bus.h"
+#include "launch/trap/regions.h"
+
+namespace softiommu::launch {
+
+// An address space: shared by a process's threads, and by a child of vfork until it execs.
+struct Space {
+  TrapRegions regions;
+  std::vector<std::uint32_t> windows;  // upper halves of addresses outside of kBarWindow with BARs
+  std::uint64_t next_bar;              // where the next one is put
+  bool sees_low_handles = false;       // low_handle_filter() is in force
+
+  // Private memory that became a memory file: a child of fork gets a private copy again.
+  struct Moved {
+    std::uint64_t first, last;
+    int prot, file;
+  };
+  std::vector<Moved> moved;
+  std::uint64_t moves = 0;
+
+  Space();
+  ~Space();
+  // A thread lives in it, and does no more; that one's scratch memory (0: none) is another's. With the last thread its
+  // mappings end, whoever still knows the program.
+  void enter() { ++threads_; }
+  void leave(std::uint64_t scratch);
+  std::uint64_t take_scratch();
+  // Of the same content, for a child of fork.
+  Result<> copy_from(const Space& parent);
+
+ private:
+  std::vector<std::uint64_t> free_scratch_;
+  unsigned threads_ = 0;
+};
+
+class TracedProgram final : public RemoteProgram, public PlainMemory {
+ public:
+  static Result<std::shared_ptr<TracedProgram>> create(pid_t process, Owner& owner, std::shared_ptr<Space> space);
+  ~TracedProgram() override;
+
+  Space& space() const { return *space_; }
+  const std::shared_ptr<Space>& shared_space() const { return space_; }
+  // The shim is in it: it needs no help.
+  bool entered() const { return entered_; }
+  void set_entered() { entered_ = true; }
+
+  Result<PhysAddr> registers_at(std::uint64_t user, std::uint64_t bytes, bool write) override {
+    return space_->regions.physical_at(user, bytes, write);
+  }
+
+  // A duplicate of its descriptor. EBADF.
+  Result<int> take(int descriptor) const;
+  // Puts a duplicate of ours among its handles; made by the thread that is served.
+  Result<int> give(int descriptor, int flags);
+  // A child that has just been forked from this process gets private copies of what was moved here.
+  void make_private(Tracee& child) const;
+
+  // Its memory, without a question. As many bytes as can be had, from the first on.
+  std::size_t peek(std::uint64_t from, void* to, std::size_t bytes) const;
+  bool poke(std::uint64_t to, const void* from, std::size_t bytes) const;
+  bool read(std::uintptr_t from, void* to, std::size_t bytes) override { return peek(from, to, bytes) == bytes; }
+  bool write(std::uintptr_t to, const void* from, std::size_t bytes) override { return poke(to, from, bytes); }
+
+  // `thread` makes the calls that a served call needs as long as this lives.
+  class Serving {
+   public:
+    explicit Serving(Tracee& thread) : program_(thread.program()) { program_.thread_ = &thread; }
+    ~Serving() { program_.thread_ = nullptr; }
+    Serving(const Serving&) = delete;
+    Serving& operator=(const Serving&) = delete;
+
+   private:
+    TracedProgram& program_;
+  };
+
+ protected:
+  Result<Packet> ask(Packet question, std::span<const std::byte> bytes, std::span<std::byte> room) const override;
+
+ private:
+  TracedProgram(pid_t process, int maps, int pidfd, Owner& owner, std::shared_ptr<Space> space)
+      : RemoteProgram(process, maps, owner), pidfd_(pidfd), space_(std::move(space)) {}
+  Result<Packet> share(std::uint64_t first, std::uint64_t bytes) const;
+  Result<> move(const Mapping& line, std::uint64_t first, std::uint64_t bytes, int file) const;
+  Result<int> receive(int socket, int flags) const;
+
+  const int pidfd_;
+  const std::shared_ptr<Space> space_;
+  Tracee* thread_ = nullptr;
+  bool entered_ = false;
+};
+
+}  // namespace softiommu::launch

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// A thread of a supervised program, seized with ptrace: the system call at which it has stopped, and other calls
+// made by it in that one's place.
+//
+// Registers and the instruction pointer are as before when it goes on; signals wait as long as calls are made.
+#pragma once
+
+#include <sys/types.h>
+#include <sys/user.h>
+
+#include <array>
+#include <cstdint>
+#include <memory>
+
+#include "base/result.h"
+
+namespace softiommu::launch {
+
+class TracedProgram;
+
+struct SystemCall {
+  long number = -1;
+  std::array<std::uint64_t, 6> argument{};
+
+  int descriptor(unsigned which) const { return static_cast<int>(argument[which]); }
+};
+
+class Tracee {
+ public:
+  Tracee(pid_t thread, std::shared_ptr<TracedProgram> program);
+  ~Tracee();
+  Tracee(const Tracee&) = delete;
+  Tracee& operator=(const Tracee&) = delete;
+
+  pid_t thread() const { return thread_; }
+  TracedProgram& program() const { return *program_; }
+  const std::shared_ptr<TracedProgram>& shared_program() const { return program_; }
+  void set_program(std::shared_ptr<TracedProgram> program);
+
+  // --- at a stop of the filter
+  Result<SystemCall> call();
+  // Makes a call in the thread, also several. ESRCH: the thread has ended.
+  Result<std::uint64_t> run(long number, const std::array<std::uint64_t, 6>& arguments = {});
+  // The call is over (it is not made if run() did not), and the thread goes on.
+  void answer(long result);
+  // The call is made as it is. Nothing has been run.
+  void pass();
+  // A page of the program that only the supervisor writes, for run()'s arguments: kScratchBytes, this thread's own.
+  Result<std::uint64_t> scratch();
+  static constexpr std::uint64_t kScratchBytes = 8192;
+
+  // A thread that has just been made, not in a call: from here on run() may be used, then leave().
+  void begin_calls();
+  void end_calls();
+
+  // --- at any stop
+  bool registers(user_regs_struct& out) const;
+  bool set_registers(const user_regs_struct& in) const;
+  void go_on(int signal = 0) const;
+  // Is an access to memory that was being moved to be tried again? Once after each move.
+  bool missed_move();
+
+ private:
+  bool begin();
+  bool to_exit(std::uint64_t& result);
+
+  const pid_t thread_;
+  std::shared_ptr<TracedProgram> program_;
+  bool begun_ = false;    // calls are made: the registers and the mask are to be put back
+  bool at_entry_ = true;  // at the stop before the call
+  user_regs_struct before_{};
+  std::uint64_t mask_ = 0;
+  int pending_ = 0;  // a signal that cannot be blocked, seen meanwhile
+  std::uint64_t scratch_ = 0;
+  std::uint64_t moves_seen_ = 0;
+};
+
+}  // namespace softiommu::launch

@@ -263,7 +263,7 @@ int RemoteProgram::open_through_descriptors(const ObjectPart& part) const {
 // --- its descriptors -----------------------------------------------------------------------------------------
 
 Result<int> RemoteProgram::install(std::shared_ptr<File> file, int flags) {
-  const int handle = TRY(owner_.make_handle(std::move(file), flags));
+  const int handle = TRY(owner_.make_handle(std::move(file), flags | O_RDWR));
   Packet question;
   question.head.verb = Verb::install;
   question.head.value = {static_cast<std::uint64_t>(flags)};

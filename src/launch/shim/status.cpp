@@ -28,7 +28,7 @@ int32_t process_of(const char* path) {
       strcmp(path + length - (sizeof kStatus - 1), kStatus) != 0)
     return 0;
   const char* name = path + sizeof kProc - 1;
-  if (starts_with(name, "self/") || starts_with(name, "thread-self/")) return static_cast<int32_t>(raw(SYS_getpid));
+  if (starts_with(name, "self/") || starts_with(name, "thread-self/")) return static_cast<int32_t>(observed_process());
   return atoi(name);
 }
 
@@ -62,7 +62,9 @@ size_t raise(char* text, size_t length, const char* name, uint64_t kilobytes) {
   return static_cast<size_t>(line - text) + static_cast<size_t>(bytes) + rest;
 }
 
-long read_whole(const char* path, char (&text)[kMostText + 1]) {
+long read_whole(int32_t process, char (&text)[kMostText + 1]) {
+  char path[32];
+  snprintf(path, sizeof path, "/proc/%d/status", process);
   const long fd = raw(SYS_openat, AT_FDCWD, word(path), O_RDONLY | O_CLOEXEC);
   if (fd < 0) return fd;
   long length = 0;
@@ -81,7 +83,7 @@ long open_status(const char* path, int flags) {
   if (process <= 0 || (flags & O_ACCMODE) != O_RDONLY) return kNotStatus;
   const AccountTable::Sum sum = counted(process);
   char text[kMostText + 1];
-  const long read = sum.locked + sum.pinned == 0 ? -ENOENT : read_whole(path, text);
+  const long read = sum.locked + sum.pinned == 0 ? -ENOENT : read_whole(process, text);
   if (read <= 0) return kNotStatus;
   size_t length = raise(text, static_cast<size_t>(read), "VmLck:", sum.locked * kPageKilobytes);
   length = raise(text, length, "VmPin:", sum.pinned * kPageKilobytes);

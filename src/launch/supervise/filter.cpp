@@ -51,6 +51,7 @@ class Rules {
                     {low_half(kDescriptor), BPF_JGE, kNegative, false}});
   }
   void mappings_of_files() { rule(SYS_mmap, {{low_half(3), BPF_JSET, MAP_ANONYMOUS, false}}); }
+  void fresh_pages() { rule(SYS_madvise, {{low_half(2), BPF_JEQ, MADV_DONTNEED, true}}); }
   void mappings_onto(std::uint32_t upper) {
     rule(SYS_mmap, {{low_half(3), BPF_JSET, MAP_FIXED, true}, {high_half(0), BPF_JEQ, upper, true}});
   }
@@ -117,8 +118,9 @@ std::vector<sock_filter> program_filter() {
   rules.on_handle(SYS_epoll_ctl, 2);
   rules.mappings_of_handles();
   add_window(rules, kBarWindow);
-  rules.always({SYS_openat, SYS_newfstatat, SYS_statx, SYS_readlinkat, SYS_faccessat, SYS_faccessat2, SYS_open,
-                SYS_stat, SYS_lstat, SYS_access, SYS_readlink, SYS_chdir, SYS_statfs, SYS_getcwd, SYS_openat2,
+  rules.fresh_pages();
+  rules.always({SYS_mremap, SYS_openat, SYS_newfstatat, SYS_statx, SYS_readlinkat, SYS_faccessat, SYS_faccessat2,
+                SYS_open, SYS_stat, SYS_lstat, SYS_access, SYS_readlink, SYS_chdir, SYS_statfs, SYS_getcwd, SYS_openat2,
                 SYS_creat});
   return rules.finish();
 }

@@ -204,11 +204,36 @@ long map_handle(Tracee& thread, const SystemCall& call, const Descriptors::Use& 
   return mapped ? static_cast<long>(*mapped) : code(mapped.error());
 }
 
+// Memory that was moved for DMA is a file's: what it would do as private memory is done here.
+bool answer_moved_call(Tracee& thread, const SystemCall& call) {
+  Space& space = thread.program().space();
+  const std::uint64_t first = call.argument[0], last = first + page_up(call.argument[1]) - 1;
+  const auto overlaps = [&](const Space::Moved& range) { return range.first <= last && first <= range.last; };
+  const auto found = std::ranges::find_if(space.moved, overlaps);
+  if (found == space.moved.end()) return false;
+  if (call.number == SYS_mremap) {  // it may grow
+    const std::uint64_t bytes = first - found->first + page_up(call.argument[2]);
+    if (first < found->first || bytes <= found->last + 1 - found->first) return false;
+    return ::ftruncate(found->file, static_cast<off_t>(bytes)) != 0;
+  }
+  if (call.number != SYS_madvise || call.argument[2] != MADV_DONTNEED) return false;
+  const long result = run_call(thread, call.number, call.argument);
+  for (const Space::Moved& range : space.moved) {  // the device keeps its pages, the program gets fresh ones
+    if (result < 0 || !overlaps(range)) continue;
+    const std::uint64_t from = std::max(first, range.first), to = std::min(last, range.last);
+    (void)thread.run(SYS_mmap, {from, to + 1 - from, static_cast<std::uint64_t>(range.prot),
+                                MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, kNoDescriptor, 0});
+  }
+  thread.answer(result);
+  return true;
+}
+
 // Calls on addresses that may be registers. As Linux: device memory neither grows nor moves.
 bool answer_address_call(Tracee& thread, const SystemCall& call) {
   TrapRegions& regions = thread.program().space().regions;
   const std::uint64_t first = call.argument[0], bytes = call.argument[1];
-  if (bytes == 0 || first + (bytes - 1) < first || !regions.overlaps(first, first + page_up(bytes) - 1)) return false;
+  if (bytes == 0 || first + (bytes - 1) < first) return false;
+  if (!regions.overlaps(first, first + page_up(bytes) - 1)) return answer_moved_call(thread, call);
   switch (call.number) {
     case SYS_mremap:
       thread.answer(-EFAULT);
@@ -303,6 +328,13 @@ long open_device(Tracee& thread, const char* path, int flags) {
     if (number) see_low_handles(thread, *number);
     return number;
   });
+  return given ? *given : code(given.error());
+}
+
+long give_away(Tracee& thread, int descriptor, int flags) {
+  const Served served(thread);
+  const auto given = thread.program().give(descriptor, flags);
+  ::close(descriptor);
   return given ? *given : code(given.error());
 }
 

@@ -13,6 +13,9 @@ Descriptors::Use handle_of(const Tracee& thread, int descriptor);
 // Opens one of our device files for the program: the new descriptor or a negative errno.
 long open_device(Tracee& thread, const char* path, int flags);
 
+// Hands a descriptor of ours over to the program: its number there or a negative errno.
+long give_away(Tracee& thread, int descriptor, int flags);
+
 // False: the call is not ours and is to be made as it is. True: it has been answered.
 bool answer_handle_call(Tracee& thread, const SystemCall& call);
 

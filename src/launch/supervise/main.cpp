@@ -8,6 +8,7 @@
 #include <linux/seccomp.h>
 #include <signal.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -57,6 +58,14 @@ void block_signals() {
   ::sigprocmask(SIG_SETMASK, &set, nullptr);
 }
 
+// A descriptor for each open file of the programs, and for each piece of their memory.
+void raise_limit() {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  limit.rlim_cur = limit.rlim_max;
+  ::setrlimit(RLIMIT_NOFILE, &limit);
+}
+
 // Says 0 or why not; the process waits for it.
 [[noreturn]] void supervise(pid_t process, int socket) {
   const pid_t own = ::getpid();
@@ -64,6 +73,7 @@ void block_signals() {
   bool sent = ::send(socket, &own, sizeof own, MSG_NOSIGNAL) == sizeof own;
   sent = sent && ::recv(socket, &told, sizeof told, 0) == sizeof told;  // it allows us to trace it
   block_signals();
+  raise_limit();
   ::setsid();
   ::prctl(PR_SET_NAME, "softiommu-super");
   socket = keep_only(socket);

@@ -126,6 +126,8 @@ bool open_as(Work& work, int flags, std::uint64_t mode) {
   char buffer[PATH_MAX];
   if ((flags & (O_PATH | O_DIRECTORY)) == 0 && shim::device_file(work.folder(), work.path, buffer) != nullptr)
     return work.say(open_device(work.thread, buffer, flags));
+  if (const long status = shim::open_status(work.path, flags); status != shim::kNotStatus)
+    return work.say(give_away(work.thread, static_cast<int>(status), flags));
   const int linked = shim::descriptor_link(work.folder(), work.path);
   if (linked >= 0 && handle_of(work.thread, linked)) return work.say(-ENXIO);
   const char* place = work.place(buffer);

@@ -94,8 +94,7 @@ int answer_fault(Tracee& thread) {
   TracedProgram& program = thread.program();
   const TrapRegions& regions = program.space().regions;
   if (::ptrace(PTRACE_GETSIGINFO, thread.thread(), 0, &info) != 0 || info.si_code <= 0) return SIGSEGV;
-  if (TrapRegions::Reader(regions).find(reinterpret_cast<std::uintptr_t>(info.si_addr)) == nullptr)
-    return info.si_code == SEGV_ACCERR && thread.missed_move() ? 0 : SIGSEGV;
+  if (TrapRegions::Reader(regions).find(reinterpret_cast<std::uintptr_t>(info.si_addr)) == nullptr) return SIGSEGV;
   Frame frame(thread);
   if (!frame.fetch()) return SIGSEGV;
   Registers registers = frame.registers();

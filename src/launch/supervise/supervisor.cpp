@@ -8,6 +8,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cerrno>
 
 #include "base/log.h"
@@ -23,7 +24,8 @@ namespace softiommu::launch {
 namespace {
 
 constexpr unsigned long kOptions = PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACESECCOMP | PTRACE_O_TRACECLONE |
-                                   PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK | PTRACE_O_TRACEEXEC | PTRACE_O_EXITKILL;
+                                   PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK | PTRACE_O_TRACEVFORKDONE |
+                                   PTRACE_O_TRACEEXEC | PTRACE_O_EXITKILL;
 constexpr int kEventShift = 16, kStopSignalMask = 0xff;
 
 pid_t event_message(pid_t thread) {
@@ -46,7 +48,7 @@ void wait_for_first_stop(pid_t thread) {
 }  // namespace
 
 Result<> Supervisor::seize(pid_t process) {
-  auto program = TRY(TracedProgram::create(process, *engine, std::make_shared<Space>()));
+  auto program = TRY(TracedProgram::create(process, *engine, std::make_shared<Space>(*this)));
   program->set_entered();  // until it has executed what it is to be
   if (::ptrace(PTRACE_SEIZE, process, 0, kOptions) != 0) return fail(errno, "the process may not be traced");
   add(process, std::move(program));
@@ -61,19 +63,37 @@ Tracee* Supervisor::add(pid_t thread, std::shared_ptr<TracedProgram> program) {
 
 void Supervisor::run() {
   while (!threads_.empty()) {
-    siginfo_t info{};
-    if (::waitid(P_ALL, 0, &info, WEXITED | WSTOPPED | WNOWAIT | __WALL) != 0) {
-      if (errno == EINTR) continue;
-      break;
-    }
-    // Seen by its parent when it is waited for here: what it had is free by then.
-    if (info.si_code == CLD_EXITED || info.si_code == CLD_KILLED || info.si_code == CLD_DUMPED) ended(info.si_pid);
-    int status = 0;
-    if (::waitpid(info.si_pid, &status, __WALL) == info.si_pid && WIFSTOPPED(status)) handle(info.si_pid, status);
+    for (const auto& [thread, status] : std::exchange(held_, {})) handle(thread, status);
+    wait_for_one();
   }
   release_closed();
   engine->service.stop();
   engine->service.serve_until_unused();
+}
+
+// An end is seen by the program's parent when it is waited for here: what it had must be free by then.
+void Supervisor::wait_for_one() {
+  siginfo_t info{};
+  int status = 0;
+  if (::waitid(P_ALL, 0, &info, WEXITED | WSTOPPED | WNOWAIT | __WALL) != 0) {
+    if (errno == ECHILD) threads_.clear();
+    return;
+  }
+  if (info.si_code == CLD_EXITED || info.si_code == CLD_KILLED || info.si_code == CLD_DUMPED) ended(info.si_pid);
+  if (::waitpid(info.si_pid, &status, __WALL) == info.si_pid && WIFSTOPPED(status)) handle(info.si_pid, status);
+}
+
+void Supervisor::stop_others(const Tracee& thread) {
+  for (const auto& [number, other] : threads_) {
+    const bool concerned = other.get() != &thread && &other->program().space() == &thread.program().space();
+    const bool held = std::ranges::find(held_, number, &std::pair<pid_t, int>::first) != held_.end();
+    if (!concerned || held || other->in_vfork || ::ptrace(PTRACE_INTERRUPT, number, 0, 0) != 0) continue;
+    siginfo_t info{};
+    int status = 0;
+    if (::waitid(P_PID, static_cast<id_t>(number), &info, WEXITED | WSTOPPED | WNOWAIT | __WALL) != 0) continue;
+    const bool stopped = info.si_code == CLD_TRAPPED || info.si_code == CLD_STOPPED;
+    if (stopped && ::waitpid(number, &status, __WALL) == number) held_.emplace_back(number, status);
+  }
 }
 
 void Supervisor::ended(pid_t thread) {
@@ -102,6 +122,9 @@ void Supervisor::event(Tracee& thread, int number, int signal) {
     case PTRACE_EVENT_VFORK:
     case PTRACE_EVENT_CLONE:
       return made_child(thread, number);
+    case PTRACE_EVENT_VFORK_DONE:
+      thread.in_vfork = false;
+      return thread.go_on();
     case PTRACE_EVENT_EXEC:
       return executed(thread);
     case PTRACE_EVENT_STOP:
@@ -133,7 +156,7 @@ Result<std::shared_ptr<TracedProgram>> Supervisor::program_of_child(Tracee& pare
   if (number == PTRACE_EVENT_CLONE) return parent.shared_program();
   auto space = parent.program().shared_space();
   if (number == PTRACE_EVENT_FORK) {
-    space = std::make_shared<Space>();
+    space = std::make_shared<Space>(*this);
     TRY(space->copy_from(parent.program().space()));
   }
   auto program = TRY(TracedProgram::create(child, *engine, std::move(space)));
@@ -143,10 +166,12 @@ Result<std::shared_ptr<TracedProgram>> Supervisor::program_of_child(Tracee& pare
 
 void Supervisor::made_child(Tracee& parent, int number) {
   const pid_t child = event_message(parent.thread());
+  parent.in_vfork = number == PTRACE_EVENT_VFORK;
   if (early_.erase(child) == 0) wait_for_first_stop(child);
   auto program = program_of_child(parent, child, number);
   if (program) {
     Tracee* const made = add(child, std::move(*program));
+    if (number == PTRACE_EVENT_FORK && !parent.program().space().moved.empty()) stop_others(parent);
     if (number == PTRACE_EVENT_FORK) parent.program().make_private(*made);
   }
   let_go(child);
@@ -159,7 +184,7 @@ void Supervisor::executed(Tracee& thread) {
   std::erase_if(threads_, [&](const auto& entry) {
     return entry.first != process && (entry.first == before || entry.second->program().pid() == process);
   });
-  auto program = TracedProgram::create(process, *engine, std::make_shared<Space>());
+  auto program = TracedProgram::create(process, *engine, std::make_shared<Space>(*this));
   if (program) {
     if (is_entered_by_shim(process)) (*program)->set_entered();
     thread.set_program(std::move(*program));

@@ -10,20 +10,25 @@
 #include <map>
 #include <memory>
 #include <set>
+#include <utility>
+#include <vector>
 
 #include "base/result.h"
 #include "launch/supervise/traced_program.h"
 
 namespace softiommu::launch {
 
-class Supervisor {
+class Supervisor final : public Bystanders {
  public:
   // Takes hold of a process that is about to exec. EPERM: the host does not allow it.
   Result<> seize(pid_t process);
+  // Their stops are dealt with after the present one.
+  void stop_others(const Tracee& thread) override;
   // Until the last thread and the last handle are gone.
   void run();
 
  private:
+  void wait_for_one();
   void handle(pid_t thread, int status);
   void ended(pid_t thread);
   void event(Tracee& thread, int event, int signal);
@@ -35,7 +40,8 @@ class Supervisor {
   Result<std::shared_ptr<TracedProgram>> program_of_child(Tracee& parent, pid_t child, int event);
 
   std::map<pid_t, std::unique_ptr<Tracee>> threads_;
-  std::set<pid_t> early_;  // stopped before their parent told of them
+  std::vector<std::pair<pid_t, int>> held_;  // seen while others were served
+  std::set<pid_t> early_;                    // stopped before their parent told of them
 };
 
 }  // namespace softiommu::launch

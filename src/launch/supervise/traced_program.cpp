@@ -21,6 +21,7 @@ namespace softiommu::launch {
 namespace {
 
 constexpr std::uint64_t kPage = 4096, kNoDescriptor = ~std::uint64_t{0};
+constexpr std::uint64_t kTogether = 2 << 20;  // private memory moves in pieces of this size
 
 std::uint64_t word(int descriptor) { return static_cast<std::uint64_t>(descriptor); }
 
@@ -76,7 +77,7 @@ bool send_descriptor(int socket, int descriptor) {
 
 // --- the address space ---------------------------------------------------------------------------------------
 
-Space::Space() : next_bar(kBarWindowFirst) {}
+Space::Space(Bystanders& bystanders) : next_bar(kBarWindowFirst), others(bystanders) {}
 Space::~Space() {
   for (const Moved& range : moved) close_hidden(range.file);
 }
@@ -220,6 +221,10 @@ Result<Packet> TracedProgram::share(std::uint64_t first, std::uint64_t bytes) co
   const auto lines = parse_mappings(maps_text(), first, first);
   if (lines.empty() || lines.front().shared || lines.front().last < first + (bytes - 1))
     return fail(EFAULT, "not one private mapping");
+  // Its neighbours, too: a program that maps page after page shall not need a file for each.
+  const std::uint64_t last = std::min(lines.front().last, (first + (bytes - 1)) | (kTogether - 1));
+  first = std::max<std::uint64_t>(lines.front().first, first & ~(kTogether - 1));
+  bytes = last + 1 - first;
   const int file = hide_descriptor(::memfd_create("softiommu", MFD_CLOEXEC));
   if (file < 0 || ::ftruncate(file, static_cast<off_t>(bytes)) != 0) {
     close_hidden(file);
@@ -236,15 +241,15 @@ Result<Packet> TracedProgram::share(std::uint64_t first, std::uint64_t bytes) co
   return answer;
 }
 
-// Read-only while the content moves: a thread that writes there stops with a fault, which is looked at afterwards.
+// While the content moves no thread may write there; read-only pages would not do, because the kernel itself writes
+// into a thread's memory (rseq).
 Result<> TracedProgram::move(const Mapping& line, std::uint64_t first, std::uint64_t bytes, int file) const {
   const auto prot = static_cast<std::uint64_t>(line.prot);
   const int given = TRY(const_cast<TracedProgram*>(this)->give(file, O_CLOEXEC));
-  ++space_->moves;
-  auto done = thread_->run(SYS_mprotect, {first, bytes, prot & ~std::uint64_t{PROT_WRITE}});
-  if (done && !copy_to_file(*this, first, bytes, file)) done = fail(EFAULT, "the memory cannot be read");
-  if (done) done = thread_->run(SYS_mmap, {first, bytes, prot, MAP_SHARED | MAP_FIXED, word(given), 0});
-  if (!done) (void)thread_->run(SYS_mprotect, {first, bytes, prot});
+  space_->others.stop_others(*thread_);
+  Result<std::uint64_t> done = fail(EFAULT, "the memory cannot be read");
+  if (copy_to_file(*this, first, bytes, file))
+    done = thread_->run(SYS_mmap, {first, bytes, prot, MAP_SHARED | MAP_FIXED, word(given), 0});
   TRY(thread_->run(SYS_close, {word(given)}));
   if (!done) return std::unexpected(done.error());
   return {};

@@ -16,6 +16,16 @@
 
 namespace softiommu::launch {
 
+// Who can keep the other threads of an address space from running, while memory moves under them.
+class Bystanders {
+ public:
+  // Until the present call is over.
+  virtual void stop_others(const Tracee& thread) = 0;
+
+ protected:
+  ~Bystanders() = default;
+};
+
 // An address space: shared by a process's threads, and by a child of vfork until it execs.
 struct Space {
   TrapRegions regions;
@@ -29,9 +39,9 @@ struct Space {
     int prot, file;
   };
   std::vector<Moved> moved;
-  std::uint64_t moves = 0;
+  Bystanders& others;
 
-  Space();
+  explicit Space(Bystanders& bystanders);
   ~Space();
   // A thread lives in it, and does no more; that one's scratch memory (0: none) is another's. With the last thread its
   // mappings end, whoever still knows the program.

@@ -146,6 +146,4 @@ Result<std::uint64_t> Tracee::scratch() {
   return scratch_;
 }
 
-bool Tracee::missed_move() { return std::exchange(moves_seen_, program_->space().moves) != program_->space().moves; }
-
 }  // namespace softiommu::launch

@@ -57,8 +57,8 @@ class Tracee {
   bool registers(user_regs_struct& out) const;
   bool set_registers(const user_regs_struct& in) const;
   void go_on(int signal = 0) const;
-  // Is an access to memory that was being moved to be tried again? Once after each move.
-  bool missed_move();
+  // It waits in the kernel for its child of vfork, and cannot be stopped.
+  bool in_vfork = false;
 
  private:
   bool begin();
@@ -72,7 +72,6 @@ class Tracee {
   std::uint64_t mask_ = 0;
   int pending_ = 0;  // a signal that cannot be blocked, seen meanwhile
   std::uint64_t scratch_ = 0;
-  std::uint64_t moves_seen_ = 0;
 };
 
 }  // namespace softiommu::launch

@@ -4,7 +4,8 @@
 include(CMakePackageConfigHelpers)
 
 install(TARGETS softiommu RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
-install(TARGETS softiommu_shim softiommu_heap softiommu_engine LIBRARY DESTINATION lib/softiommu)
+install(TARGETS softiommu_shim softiommu_heap softiommu_engine softiommu_supervisor LIBRARY DESTINATION lib/softiommu
+  RUNTIME DESTINATION lib/softiommu)
 install(TARGETS softiommu_shared EXPORT softiommu LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
 install(DIRECTORY include/softiommu DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
 # For drivers that come as plugins: the headers that our own drivers use.

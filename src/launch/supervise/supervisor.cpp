@@ -63,8 +63,13 @@ Tracee* Supervisor::add(pid_t thread, std::shared_ptr<TracedProgram> program) {
 
 void Supervisor::run() {
   while (!threads_.empty()) {
-    for (const auto& [thread, status] : std::exchange(held_, {})) handle(thread, status);
-    wait_for_one();
+    if (held_.empty()) {
+      wait_for_one();
+    } else {  // the rest stays known as stopped
+      const auto [thread, status] = held_.front();
+      held_.erase(held_.begin());
+      handle(thread, status);
+    }
   }
   release_closed();
   engine->service.stop();

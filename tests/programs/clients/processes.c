@@ -292,10 +292,14 @@ static void killed_owner(void) {
       CHECK(device_works(&c, 0x2b, NEW_IOVA));
       say(up[1], 'y');
       until_orphan(parent);
-      struct vfio_device_info info = {.argsz = sizeof info};
-      CHECK_FAILS(ioctl(c.device, VFIO_DEVICE_GET_INFO, &info), ENODEV);
-      CHECK_FAILS(ioctl(c.container, VFIO_GET_API_VERSION), ENODEV);
-      CHECK(read32(&c, EDU_ID) == 0xffffffff);
+      if (getenv("SUPERVISED") != NULL) { /* as on Linux: the machine is another process's */
+        CHECK(device_works(&c, 0x2b, NEW_IOVA));
+      } else {
+        struct vfio_device_info info = {.argsz = sizeof info};
+        CHECK_FAILS(ioctl(c.device, VFIO_DEVICE_GET_INFO, &info), ENODEV);
+        CHECK_FAILS(ioctl(c.container, VFIO_GET_API_VERSION), ENODEV);
+        CHECK(read32(&c, EDU_ID) == 0xffffffff);
+      }
       say(up[1], 'z');
       _exit(0);
     }

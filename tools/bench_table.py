@@ -99,6 +99,15 @@ other = os.path.join(build, "bench/other_calls")
 alone, interposed = values(output(other)), values(output(softiommu, "run", "--", other))
 for call, ns in interposed.items():
     row(f"`{call}` on a file that is none of ours, over the call alone ({alone[call]:.0f} ns)", ns - alone[call], "ns", 20)
+# A static program, which the shim cannot enter; what it pays for calls that are not ours, beside the same outside.
+supervised = [os.path.join(build, "bench/supervised_calls")]
+plain, inside = values(output(*supervised)), values(output(softiommu, "run", "--", *supervised, "0000:00:06.0"))
+for name, label in (("unrelated_ns", "a call that the filter does not name"),
+                    ("read_ns", "a read of another file"), ("stat_ns", "a call with another path")):
+    row(f"supervised: {label}, over the same outside", inside[name] - plain[name], "ns")
+for name, label in (("ioctl_ns", "ioctl on a handle"), ("pread_ns", "pread of a register"),
+                    ("mmio_read_ns", "trapped register read"), ("pair_ns", "MAP_DMA and UNMAP_DMA of 4K, a pair")):
+    row(f"supervised: {label}", inside[name], "ns")
 copies = google("machine_bench")
 row("device copy, 64 B", copies["DeviceCopy/64"], "ns", 25)
 row("memcpy, 64 B", copies["Memcpy/64"], "ns")

@@ -32,7 +32,7 @@ struct Record {
 std::array<Record, kSignals> records;
 FaultHandler fault_handler = nullptr;
 
-bool is_fault(int signal) { return signal == SIGSEGV || signal == SIGBUS; }
+bool is_fault(int signal) { return signal == SIGSEGV || signal == SIGBUS || signal == SIGILL; }
 bool is_handler(std::uintptr_t handler) {
   return handler != reinterpret_cast<std::uintptr_t>(SIG_DFL) && handler != reinterpret_cast<std::uintptr_t>(SIG_IGN);
 }
@@ -45,7 +45,7 @@ std::uint64_t to_word(const sigset_t& set) {
 void set_mask(int how, std::uint64_t mask, std::uint64_t* old = nullptr) {
   ::syscall(SYS_rt_sigprocmask, how, &mask, old, kKernelMaskBytes);
 }
-std::uint64_t fault_bits() { return bit_of(SIGSEGV) | bit_of(SIGBUS); }
+std::uint64_t fault_bits() { return bit_of(SIGSEGV) | bit_of(SIGBUS) | bit_of(SIGILL); }
 
 // libc's own, past a sanitizer's: that one may be our caller, and hold its lock.
 int real_sigaction(int signal, const struct sigaction* action, struct sigaction* old) {

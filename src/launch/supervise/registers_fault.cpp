@@ -9,8 +9,10 @@
 #include <sys/uio.h>
 #include <ucontext.h>
 
+#include <algorithm>
 #include <array>
 #include <cstring>
+#include <iterator>
 
 #include "launch/supervise/traced_program.h"
 #include "launch/trap/emulate.h"
@@ -35,7 +37,9 @@ constexpr Pair kPairs[] = {
 };
 
 bool has_vectors(const Instruction& instruction) {
-  return instruction.operation == Operation::vector_load || instruction.operation == Operation::vector_store;
+  using enum Operation;
+  constexpr Operation kThose[] = {vector_load, vector_store, gather, scatter, native};
+  return std::ranges::find(kThose, instruction.operation) != std::end(kThose);
 }
 
 // The thread's state as a signal frame has it.
@@ -53,8 +57,12 @@ class Frame {
     iovec part{image_.data(), image_.size()};
     if (::ptrace(PTRACE_GETREGSET, thread_.thread(), NT_X86_XSTATE, &part) != 0) return false;
     image_bytes_ = part.iov_len;
-    std::memcpy(&software_, image_.data() + Registers::kSoftwareBytes, sizeof software_);
-    std::memcpy(image_.data() + Registers::kSoftwareBytes, &Registers::kExtendedMagic, sizeof software_);
+    // ptrace's image has the components first there (Linux: struct xregs_state, xfeatures of the header's user copy).
+    std::memcpy(software_.data(), software(), software_.size());
+    std::uint64_t components;
+    std::memcpy(&components, software_.data(), sizeof components);
+    std::memcpy(software(), &Registers::kExtendedMagic, sizeof Registers::kExtendedMagic);
+    std::memcpy(software() + Registers::kComponents, &components, sizeof components);
     context_.uc_mcontext.fpregs = reinterpret_cast<fpregset_t>(image_.data());
     return true;
   }
@@ -63,20 +71,22 @@ class Frame {
       general_.*pair.thread = static_cast<unsigned long long>(context_.uc_mcontext.gregs[pair.frame]);
     thread_.set_registers(general_);
     if (image_bytes_ == 0) return;
-    std::memcpy(image_.data() + Registers::kSoftwareBytes, &software_, sizeof software_);
+    std::memcpy(software(), software_.data(), software_.size());
     iovec part{image_.data(), image_bytes_};
     ::ptrace(PTRACE_SETREGSET, thread_.thread(), NT_X86_XSTATE, &part);
   }
   Registers registers() { return {&context_, bases_}; }
 
  private:
+  std::uint8_t* software() { return image_.data() + Registers::kSoftwareBytes; }
+
   const Tracee& thread_;
   ucontext_t context_{};
   user_regs_struct general_{};
   Registers::SegmentBases bases_{};
   alignas(64) std::array<std::uint8_t, 16384> image_{};
   std::size_t image_bytes_ = 0;
-  std::uint32_t software_ = 0;  // what stood where a signal frame has its magic
+  std::array<std::uint8_t, 16> software_{};  // what stood where a signal frame has its magic and components
 };
 
 int deliver(const Tracee& thread, siginfo_t info, const Bus::Fault& fault) {
@@ -102,7 +112,7 @@ int answer_fault(Tracee& thread) {
   const std::size_t known = program.peek(registers.rip(), code.data(), kLongest);
   const auto instruction = decode_cached(registers.rip(), {code.data(), known});
   if (!instruction || (has_vectors(*instruction) && !frame.fetch_vectors())) {
-    say_unknown({code.data(), known});
+    say_unknown(registers.rip(), reinterpret_cast<std::uintptr_t>(info.si_addr), {code.data(), known});
     return SIGSEGV;
   }
   Bus bus(regions, program);

@@ -51,6 +51,12 @@ const TrapRegion* Bus::device_at(std::uintptr_t address, bool write) {
   return region;
 }
 
+bool Bus::writable(std::uintptr_t to, std::size_t bytes) {
+  device_at(to, true);
+  if (fault_.signal == 0) device_at(to + bytes - 1, true);
+  return fault_.signal == 0;
+}
+
 bool Bus::read(std::uintptr_t from, void* to, std::size_t bytes) {
   auto* out = static_cast<std::uint8_t*>(to);
   while (bytes > 0) {

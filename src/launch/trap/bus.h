@@ -30,6 +30,9 @@ class Bus {
   bool read(std::uintptr_t from, void* to, std::size_t bytes);
   bool write(std::uintptr_t to, const void* from, std::size_t bytes);
 
+  // Would write() fault? Of device registers only: plain memory is found out by writing.
+  bool writable(std::uintptr_t to, std::size_t bytes);
+
   struct Fault {
     int signal = 0;  // SIGSEGV or SIGBUS
     int code = 0;

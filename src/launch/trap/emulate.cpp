@@ -5,6 +5,8 @@
 #include <bit>
 #include <cstring>
 
+#include "launch/trap/native.h"
+
 namespace softiommu::launch {
 namespace {
 
@@ -250,6 +252,27 @@ bool string(const Work& w) {
   return w.done();
 }
 
+// CMPS and SCAS: the flags of a subtraction; a repeated one ends after the first pair that is not, or is, equal.
+bool string_search(const Work& w) {
+  const bool down = (w.regs.flags() & kDirection) != 0, scans = w.in.operation == Operation::string_scan;
+  const std::uint64_t step = down ? -std::uint64_t{w.bytes} : w.bytes;
+  const unsigned width = w.in.address.narrow ? 4 : 8;
+  std::uint64_t left = w.in.repeat ? w.regs.get(Registers::kRcx, width) : 1;
+  for (bool goes_on = true; left > 0 && goes_on; --left) {
+    const std::uint64_t from = w.regs.get(Registers::kRsi, width), to = w.regs.get(Registers::kRdi, width);
+    std::uint64_t first = w.regs.get(Registers::kRax, w.bytes), second = 0;
+    if (!scans) first = 0;
+    if (!scans && !w.bus.read(from, &first, w.bytes)) return false;
+    if (!w.bus.read(to, &second, w.bytes)) return false;
+    if (!scans) w.regs.set(Registers::kRsi, width, from + step);
+    w.regs.set(Registers::kRdi, width, to + step);
+    if (w.in.repeat) w.regs.set(Registers::kRcx, width, left - 1);
+    w.set_flags(kArithmetic, subtract(first, second, false, w.bytes).flags);
+    goes_on = w.in.repeat_unequal ? first != second : first == second;
+  }
+  return w.done();
+}
+
 // The condition codes of Jcc, SETcc and CMOVcc (Intel SDM 2, appendix B): bit 0 inverts.
 bool holds(unsigned condition, std::uint64_t flags) {
   const bool carry = (flags & kCarry) != 0, zero = (flags & kZero) != 0, sign = (flags & kSign) != 0;
@@ -313,6 +336,81 @@ bool direct_store(const Work& w) {
   return w.bus.write(to, value.data(), value.size()) && w.done();
 }
 
+constexpr std::uint64_t low_elements(unsigned count) { return count >= 64 ? ~0ull : (1ull << count) - 1; }
+
+// Bit i: element i of the memory operand is read or written.
+std::uint64_t chosen_elements(const Instruction& in, const Registers& regs) {
+  if (in.chosen == Chosen::by_mask) return regs.mask(in.mask);
+  if (in.chosen == Chosen::packed) {
+    const auto count = std::popcount(regs.mask(in.mask) & low_elements(in.mem_bytes / in.element_bytes));
+    return low_elements(static_cast<unsigned>(count));
+  }
+  const Registers::Vector signs = regs.vector(in.mask);
+  constexpr std::uint8_t kSign = 0x80;
+  std::uint64_t chosen = 0;
+  for (unsigned i = 0; (i + 1u) * in.element_bytes <= signs.size(); ++i) {
+    if ((signs[(i + 1u) * in.element_bytes - 1u] & kSign) != 0) chosen |= std::uint64_t{1} << i;
+  }
+  return chosen;
+}
+
+// Calls with the offset and the size of each piece of memory that the instruction touches; ends where one fails.
+template <typename Visit>
+bool each_piece(const Work& w, Visit&& visit) {
+  if (w.in.chosen == Chosen::all) return visit(0u, w.bytes);
+  const std::uint64_t chosen = chosen_elements(w.in, w.regs);
+  const unsigned size = w.in.element_bytes;
+  for (unsigned i = 0; (i + 1) * size <= w.bytes; ++i) {
+    if ((chosen >> i & 1) != 0 && !visit(i * size, size)) return false;
+  }
+  return true;
+}
+
+// The memory operand goes through a buffer. What cannot be written is known before any register changes.
+bool run_native(const Work& w) {
+  alignas(kOperandBytes) std::array<std::uint8_t, kOperandBytes> operand{};
+  const auto read = [&](unsigned at, unsigned size) { return w.bus.read(w.address + at, &operand[at], size); };
+  const auto may_write = [&](unsigned at, unsigned size) { return w.bus.writable(w.address + at, size); };
+  const auto write = [&](unsigned at, unsigned size) { return w.bus.write(w.address + at, &operand[at], size); };
+  if (w.in.writes && !each_piece(w, may_write)) return false;
+  if (w.in.reads && !each_piece(w, read)) return false;
+  run_code(w.in.code, w.regs, w.in.pointer, operand.data());
+  if (w.in.writes && !each_piece(w, write)) return false;
+  return w.done();
+}
+
+// Gathers and scatters, from the lowest element. The mask, opmask or vector register, is clear afterwards.
+bool each_address(const Work& w) {
+  const Instruction& in = w.in;
+  Instruction plain = in;
+  plain.address.index = Address::kNone;
+  const std::uint64_t base = effective_address(plain, w.regs), chosen = chosen_elements(in, w.regs);
+  const Registers::Vector indices = w.regs.vector(in.address.index);
+  Registers::Vector values = w.regs.vector(in.reg);
+  for (unsigned i = 0; i < in.elements; ++i) {
+    if ((chosen >> i & 1) == 0) continue;
+    std::uint64_t index = 0;
+    std::memcpy(&index, &indices[i * in.index_bytes], in.index_bytes);
+    std::uint64_t at = base + sign_extended(index, in.index_bytes) * in.address.scale;
+    if (in.address.narrow) at &= low_bits(4);
+    auto* element = &values[i * in.element_bytes];
+    const bool done = in.operation == Operation::gather ? w.bus.read(at, element, in.element_bytes)
+                                                        : w.bus.write(at, element, in.element_bytes);
+    if (!done) return false;
+  }
+  constexpr unsigned kLeast = 16;  // bytes of a vector register
+  if (in.operation == Operation::gather) {
+    std::fill(values.begin() + in.elements * in.element_bytes, values.end(), std::uint8_t{0});
+    w.regs.set_vector(in.reg, values, std::max<unsigned>(kLeast, in.elements * in.element_bytes), true);
+  }
+  if (in.chosen == Chosen::by_sign) {
+    w.regs.set_vector(in.mask, {}, kLeast, true);
+  } else {
+    w.regs.set_mask(in.mask, 0);
+  }
+  return w.done();
+}
+
 }  // namespace
 
 std::uintptr_t effective_address(const Instruction& in, const Registers& regs) {
@@ -330,7 +428,8 @@ std::uintptr_t effective_address(const Instruction& in, const Registers& regs) {
 }
 
 bool emulate(const Instruction& in, Registers& regs, Bus& bus) {
-  const Work w{in, regs, bus, effective_address(in, regs), in.mem_bytes};
+  const bool vector_addresses = in.operation == Operation::gather || in.operation == Operation::scatter;
+  const Work w{in, regs, bus, vector_addresses ? 0 : effective_address(in, regs), in.mem_bytes};
   switch (in.operation) {
     case Operation::load:
     case Operation::store:
@@ -368,6 +467,9 @@ bool emulate(const Instruction& in, Registers& regs, Bus& bus) {
     case Operation::string_store:
     case Operation::string_load:
       return string(w);
+    case Operation::string_compare:
+    case Operation::string_scan:
+      return string_search(w);
     case Operation::set_if:
     case Operation::load_if:
       return conditional(w);
@@ -377,6 +479,11 @@ bool emulate(const Instruction& in, Registers& regs, Bus& bus) {
       return vector_store(w);
     case Operation::direct_store64:
       return direct_store(w);
+    case Operation::gather:
+    case Operation::scatter:
+      return each_address(w);
+    case Operation::native:
+      return run_native(w);
     case Operation::nothing:
       return w.done();
   }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// What a SIGSEGV or SIGBUS means: an access to a mapped BAR, a guarded copy that hit a hole, or the program's own
-// fault.
+// What a SIGSEGV, SIGBUS or SIGILL means: an access to a mapped BAR, a guarded copy that hit a hole, or the program's
+// own fault.
 #pragma once
 
 #include <signal.h>
@@ -17,7 +17,8 @@ namespace softiommu::launch {
 // for a BAR whose memory decode is off is SIGBUS. Takes no lock and allocates nothing.
 bool handle_fault(const TrapRegions& regions, int signal, siginfo_t* info, ucontext_t* context);
 
-// Names the instruction at `code` on standard error as one that cannot be emulated. For signal handlers, too.
-void say_unknown(std::span<const std::uint8_t> code);
+// Names the instruction `code` at `rip` on standard error as one that cannot be done on the device registers at
+// `address`. For signal handlers, too.
+void say_unknown(std::uintptr_t rip, std::uintptr_t address, std::span<const std::uint8_t> code);
 
 }  // namespace softiommu::launch

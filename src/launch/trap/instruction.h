@@ -38,12 +38,25 @@ enum class Operation : std::uint8_t {
   string_move,
   string_store,
   string_load,
+  string_compare,
+  string_scan,
   set_if,
   load_if,
   vector_load,
   vector_store,    // mem_bytes at vector_offset of the register
   direct_store64,  // MOVDIR64B
-  nothing,         // cache-line hints: no access to a device's registers
+  gather,
+  scatter,
+  native,   // a copy that runs on the processor (native.h)
+  nothing,  // cache-line hints: no access to a device's registers
+};
+
+// Which elements of memory an instruction reads or writes.
+enum class Chosen : std::uint8_t {
+  all,
+  by_mask,  // each by its bit of the opmask register
+  by_sign,  // each by the sign bit of the same element of a vector register
+  packed,   // the first ones, as many as the opmask register has bits
 };
 
 struct Address {
@@ -64,18 +77,27 @@ struct Instruction {
   bool mem_is_destination = false;
   bool sign_extend = false;
   bool repeat = false;
-  bool zero_rest = false;      // VEX or EVEX vector load
-  std::uint8_t condition = 0;  // of set_if and load_if: the opcode's low four bits
+  bool repeat_unequal = false;  // REPNE: until two are equal
+  bool may_be_missing = false;  // a processor without it raises SIGILL: MOVDIRI, MOVDIR64B
+  bool zero_rest = false;       // VEX or EVEX vector load
+  std::uint8_t condition = 0;   // of set_if and load_if: the opcode's low four bits
   std::uint8_t vector_offset = 0;
-  std::uint8_t mask = 0;  // opmask register, 0: none
+  std::uint8_t mask = 0;  // opmask register, 0: none; with Chosen::by_sign a vector register
   bool mask_zeroes = false;
   std::uint8_t element_bytes = 0;
+  Chosen chosen = Chosen::all;                 // of native, gather and scatter
+  bool reads = false, writes = false;          // native: the memory operand
+  std::uint8_t pointer = 0;                    // native: the register that stands for it
+  std::uint16_t code = 0;                      // native: keep_code()
+  std::uint8_t index_bytes = 0, elements = 0;  // gather and scatter
   Address address;
   std::int64_t immediate = 0;
 };
 
-// nullopt: not an instruction that can be emulated.
+// nullopt: not an instruction that can be done on device registers.
 std::optional<Instruction> decode(std::span<const std::uint8_t> code);
+// Its name, for a report; "?" if it is none.
+const char* mnemonic(std::span<const std::uint8_t> code);
 // Decoded before, at this address and with the same bytes? For fault handlers: lock-free, allocates nothing.
 std::optional<Instruction> decode_cached(std::uint64_t rip, std::span<const std::uint8_t> code);
 

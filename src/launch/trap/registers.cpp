@@ -19,7 +19,7 @@ constexpr unsigned kHighByteShift = 8;
 constexpr std::uint64_t low_bits(unsigned bytes) { return bytes >= 8 ? ~0ull : (1ull << (bytes * 8)) - 1; }
 
 // XSAVE state components (Intel SDM 1, 13.1) and the image's layout.
-enum Component : unsigned { kSse = 1, kAvx = 2, kOpmask = 5, kZmmHigh256 = 6, kHigh16Zmm = 7 };
+enum Component : unsigned { kX87 = 0, kSse = 1, kAvx = 2, kOpmask = 5, kZmmHigh256 = 6, kHigh16Zmm = 7 };
 constexpr unsigned kLegacyXmm = 160, kHeader = 512;
 
 struct Offsets {
@@ -133,6 +133,26 @@ std::uint64_t Registers::mask(unsigned number) const {
   std::uint64_t value;
   std::memcpy(&value, area + offsets().opmask + number * 8, sizeof value);
   return value;
+}
+
+void Registers::set_mask(unsigned number, std::uint64_t value) {
+  std::uint8_t* area = image(context_);
+  if (!extended(area) || offsets().opmask == 0) return;
+  constexpr unsigned kMasks = 8;
+  if ((in_use(area) >> kOpmask & 1) == 0) std::memset(area + offsets().opmask, 0, kMasks * sizeof value);
+  const std::uint64_t bits = in_use(area) | 1ull << kOpmask;
+  std::memcpy(area + kHeader, &bits, sizeof bits);
+  std::memcpy(area + offsets().opmask + number * 8, &value, sizeof value);
+}
+
+Registers::Saved Registers::saved() const {
+  std::uint8_t* area = image(context_);
+  if (!extended(area)) return {area, 0};
+  constexpr std::uint64_t kOurs =
+      1ull << kX87 | 1ull << kSse | 1ull << kAvx | 1ull << kOpmask | 1ull << kZmmHigh256 | 1ull << kHigh16Zmm;
+  std::uint64_t components;
+  std::memcpy(&components, area + kSoftwareBytes + kComponents, sizeof components);
+  return {area, components & kOurs};
 }
 
 std::uint64_t Registers::segment_base(bool gs) const {

@@ -16,8 +16,9 @@ class Registers {
  public:
   static constexpr unsigned kRsp = 4, kRcx = 1, kRax = 0, kRsi = 6, kRdi = 7;
   static constexpr unsigned kMaxVectorBytes = 64;
-  // A signal frame says by this magic at this place that more than SSE follows (Linux: struct _fpx_sw_bytes).
-  static constexpr unsigned kSoftwareBytes = 464;
+  // A signal frame says by this magic at this place that more than SSE follows, and behind it which components (Linux:
+  // struct _fpx_sw_bytes).
+  static constexpr unsigned kSoftwareBytes = 464, kComponents = 8;
   static constexpr std::uint32_t kExtendedMagic = 0x46505853;
   using Vector = std::array<std::uint8_t, kMaxVectorBytes>;
 
@@ -41,6 +42,13 @@ class Registers {
   // `bytes` of `value`; the rest of the register stays, or becomes zero (VEX and EVEX forms).
   void set_vector(unsigned number, const Vector& value, unsigned bytes, bool zero_rest);
   std::uint64_t mask(unsigned number) const;
+  void set_mask(unsigned number, std::uint64_t value);
+  // The whole x87 and vector state, for XRSTOR and XSAVE of `components`; none: for FXRSTOR and FXSAVE.
+  struct Saved {
+    void* image;
+    std::uint64_t components;
+  };
+  Saved saved() const;
 
   std::uint64_t segment_base(bool gs) const;
 

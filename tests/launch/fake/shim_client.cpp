@@ -623,6 +623,161 @@ TEST_F(Bar, AProgramsWildPointerStillKillsIt) {
   EXPECT_EQ(WTERMSIG(status), SIGSEGV);
 }
 
+// ---- whose signal it is
+
+// The program's own handler, with all that it is told, and where it ran.
+struct Told {
+  int signal = 0, code = 0;
+  void* address = nullptr;
+  void* stack = nullptr;
+};
+Told told;
+void note_and_jump(int signal, siginfo_t* info, void*) {
+  int here;
+  told = {signal, info->si_code, info->si_addr, &here};
+  siglongjmp(escape, 1);
+}
+
+template <typename Do>
+Told told_of(int signal, int flags, Do&& action) {
+  told = {};
+  struct sigaction ours = {}, before;
+  ours.sa_flags = SA_SIGINFO | flags;
+  ours.sa_sigaction = note_and_jump;
+  ::sigaction(signal, &ours, &before);
+  if (sigsetjmp(escape, 1) == 0) action();
+  ::sigaction(signal, &before, nullptr);
+  return told;
+}
+
+// A signal stack with nothing below it; its pages say how much of it was used.
+class SignalStack {
+ public:
+  explicit SignalStack(std::size_t bytes) : bytes_(bytes) {
+    pages_ = static_cast<char*>(::mmap(nullptr, kGuard + bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+    ::mprotect(pages_ + kGuard, bytes, PROT_READ | PROT_WRITE);
+    const stack_t stack = {pages_ + kGuard, 0, bytes};
+    ::sigaltstack(&stack, &before_);
+  }
+  ~SignalStack() {
+    ::sigaltstack(&before_, nullptr);
+    ::munmap(pages_, kGuard + bytes_);
+  }
+  bool holds(const void* address) const { return address >= pages_ + kGuard && address < pages_ + kGuard + bytes_; }
+
+ private:
+  static constexpr std::size_t kGuard = 4096;
+  std::size_t bytes_;
+  char* pages_;
+  stack_t before_ = {};
+};
+
+TEST_F(Bar, OnlyItsOwnFaultsReachTheProgramsHandler) {
+  EXPECT_EQ(told_of(SIGSEGV, 0, [&] { words_[1] = words_[2]; }).signal, 0);
+  void* none = ::mmap(nullptr, 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  const auto touch = [&] { *static_cast<volatile int*>(none) = 1; };
+  Told t = told_of(SIGSEGV, 0, touch);
+  EXPECT_EQ(t.signal, SIGSEGV);
+  EXPECT_EQ(t.code, SEGV_ACCERR);
+  EXPECT_EQ(t.address, none);
+  ::munmap(none, 4096);
+  t = told_of(SIGSEGV, 0, touch);
+  EXPECT_EQ(t.code, SEGV_MAPERR);
+  EXPECT_EQ(t.address, none);
+}
+
+TEST_F(Bar, AStoreToAReadOnlyMappingIsTheProgramsFault) {
+  auto* page = static_cast<volatile int*>(::mmap(nullptr, 4096, PROT_READ, MAP_SHARED, fd_, 0));
+  const Told t = told_of(SIGSEGV, 0, [&] { page[5] = 1; });
+  EXPECT_EQ(t.signal, SIGSEGV);
+  EXPECT_EQ(t.code, SEGV_ACCERR);
+  EXPECT_EQ(t.address, const_cast<int*>(page + 5));
+  ::munmap(const_cast<int*>(page), 4096);
+}
+
+TEST_F(Bar, AnInstructionThatCannotBeDoneIsTheProgramsFaultToo) {
+  const Told t = told_of(SIGSEGV, 0, [&] { __asm__ volatile("fxsave 512(%0)" : : "r"(map_) : "memory"); });
+  EXPECT_EQ(t.signal, SIGSEGV);
+  EXPECT_GE(t.address, static_cast<char*>(map_) + 512);
+  EXPECT_LT(t.address, static_cast<char*>(map_) + 1024);
+}
+
+TEST_F(Bar, AnIllegalInstructionIsStillOne) {
+  const Told t = told_of(SIGILL, 0, [] { __asm__ volatile("ud2"); });
+  EXPECT_EQ(t.signal, SIGILL);
+  EXPECT_EQ(t.code, ILL_ILLOPN);
+}
+
+TEST_F(Bar, IsReachedFromASmallSignalStack) {
+  std::thread([&] {
+    const SignalStack stack(8192);
+    words_[3] = 7;
+    words_[4] = words_[3] + 1;
+    unsigned char* to = static_cast<unsigned char*>(map_) + 64;
+    __asm__ volatile("movups (%0), %%xmm1\naddps (%0), %%xmm1\nmovups %%xmm1, 16(%0)" : : "r"(to) : "xmm1", "memory");
+    std::memset(static_cast<char*>(map_) + 128, 1, 100);
+    EXPECT_EQ(words_[3], 7u);
+    EXPECT_EQ(words_[40], 0x01010101u);
+  }).join();
+}
+
+TEST_F(Bar, AProgramsHandlerRunsOnItsSignalStack) {
+  const SignalStack stack(65536);
+  const Told t = told_of(SIGSEGV, SA_ONSTACK, [] {
+    volatile int* volatile wild = reinterpret_cast<volatile int*>(16);
+    *wild = 1;
+  });
+  EXPECT_TRUE(stack.holds(t.stack));
+}
+
+TEST_F(Bar, IsReachedWithEverySignalBlocked) {
+  sigset_t all, before;
+  ::sigfillset(&all);
+  ::pthread_sigmask(SIG_SETMASK, &all, &before);
+  words_[6] = 66;
+  const std::uint32_t got = words_[6];
+  ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  EXPECT_EQ(got, 66u);
+}
+
+TEST_F(Bar, AccessesDoNotWakeAThreadThatWaitsForSignals) {
+  sigset_t all, user;
+  ::sigfillset(&all);
+  ::sigemptyset(&user);
+  ::sigaddset(&user, SIGUSR1);
+  ::pthread_sigmask(SIG_BLOCK, &user, nullptr);
+  std::atomic<int> got{0};
+  std::thread waiting([&] {
+    int signal = 0;
+    ::pthread_sigmask(SIG_SETMASK, &all, nullptr);
+    ::sigwait(&all, &signal);
+    got = signal;
+  });
+  for (std::uint32_t i = 0; i < 1000; ++i) words_[7] = i;
+  EXPECT_EQ(got, 0);
+  ::pthread_kill(waiting.native_handle(), SIGUSR1);
+  waiting.join();
+  EXPECT_EQ(got, SIGUSR1);
+  ::pthread_sigmask(SIG_UNBLOCK, &user, nullptr);
+}
+
+TEST_F(Bar, TheProgramSeesTheHandlersThatItInstalled) {
+  struct sigaction mine = {}, seen = {}, before;
+  mine.sa_handler = jump_out;
+  mine.sa_flags = SA_NODEFER;
+  ::sigaddset(&mine.sa_mask, SIGUSR2);
+  for (const int signal : {SIGSEGV, SIGBUS, SIGILL, SIGUSR1}) {
+    ::sigaction(signal, &mine, &before);
+    words_[1] = 1;
+    ::sigaction(signal, &before, &seen);
+    EXPECT_EQ(seen.sa_handler, jump_out);
+    EXPECT_NE(seen.sa_flags & SA_NODEFER, 0);
+    EXPECT_EQ(seen.sa_flags & (SA_SIGINFO | SA_ONSTACK), 0);
+    EXPECT_EQ(::sigismember(&seen.sa_mask, SIGUSR2), 1);
+    EXPECT_EQ(::sigismember(&seen.sa_mask, SIGUSR1), 0);
+  }
+}
+
 int timer_fd = -1;
 volatile std::uint32_t* timer_words = nullptr;
 std::atomic<long> timer_calls{0};

@@ -9,8 +9,11 @@
 
 #include <array>
 #include <cstring>
+#include <random>
+#include <thread>
 #include <vector>
 
+#include "forms.h"
 #include "launch/trap/fault.h"
 #include "launch/trap/instruction.h"
 
@@ -34,174 +37,6 @@ class Bytes final : public MmioRegion {
   }
   std::array<std::uint8_t, kBytes> content{};
   std::vector<unsigned> widths;
-};
-
-enum class Needs { nothing, movbe, avx2, avx512, movdir64b };
-
-bool has(Needs needs) {
-  switch (needs) {
-    case Needs::nothing:
-      return true;
-    case Needs::movbe:
-      return __builtin_cpu_supports("avx2") != 0;  // every processor with the one has the other
-    case Needs::avx2:
-      return __builtin_cpu_supports("avx2") != 0;
-    case Needs::avx512:
-      return __builtin_cpu_supports("avx512vl") != 0 && __builtin_cpu_supports("avx512bw") != 0;
-    case Needs::movdir64b: {
-      unsigned c = 0, a = 7, b = 0, d = 0;
-      __asm__("cpuid" : "+a"(a), "=b"(b), "+c"(c), "=d"(d));
-      return (c >> 28 & 1) != 0;
-    }
-  }
-  return false;
-}
-
-// Registers before and after. The form finds memory in rdi and other plain memory in rsi.
-struct State {
-  std::uint64_t rax = 0, rcx = 0, rdx = 0, rsi = 0, rdi = 0, flags = 0;
-  alignas(64) std::array<std::uint8_t, 64> vector{};
-};
-
-struct Form {
-  const char* text;
-  Needs needs;
-  void (*run)(State&);
-};
-
-// The red zone is stepped over because the forms may push; flags start clear but for carry.
-#define BODY(before, text, after)                                                                                      \
-  [](State& s) {                                                                                                       \
-    register std::uint8_t* vector __asm__("r10") = s.vector.data();                                                    \
-    register std::uint64_t* flags __asm__("r9") = &s.flags;                                                            \
-    __asm__ volatile("lea -256(%%rsp), %%rsp\n" before "xorl %%r8d, %%r8d\nstc\n" text "\npushfq\npopq (%%r9)\n" after \
-                     "lea 256(%%rsp), %%rsp\n"                                                                         \
-                     : "+a"(s.rax), "+c"(s.rcx), "+d"(s.rdx), "+S"(s.rsi), "+D"(s.rdi)                                 \
-                     : "r"(vector), "r"(flags)                                                                         \
-                     : "r8", "cc", "memory", "xmm1");                                                                  \
-  }
-#define GENERAL(text) {text, Needs::nothing, BODY("", text, "")}
-#define SSE(text) {text, Needs::nothing, BODY("movdqu (%%r10), %%xmm1\n", text, "movdqu %%xmm1, (%%r10)\n")}
-#define AVX(text) {text, Needs::avx2, BODY("vmovdqu (%%r10), %%ymm1\n", text, "vmovdqu %%ymm1, (%%r10)\nvzeroupper\n")}
-#define AVX512(text)                                                                       \
-  {text, Needs::avx512,                                                                    \
-   BODY("vmovdqu64 (%%r10), %%zmm1\nvmovdqa64 %%zmm1, %%zmm17\nkmovq %%rdx, %%k1\n", text, \
-        "vpaddq %%zmm17, %%zmm1, %%zmm1\nvmovdqu64 %%zmm1, (%%r10)\nvzeroupper\n")}
-
-const Form kForms[] = {
-    GENERAL("movb %%al, 3(%%rdi)"),
-    GENERAL("movw %%ax, 2(%%rdi)"),
-    GENERAL("movl %%eax, 4(%%rdi)"),
-    GENERAL("movq %%rax, 8(%%rdi)"),
-    GENERAL("movb (%%rdi), %%al"),
-    GENERAL("movw (%%rdi), %%ax"),
-    GENERAL("movl (%%rdi), %%eax"),
-    GENERAL("movq (%%rdi), %%rax"),
-    GENERAL("movb %%ah, 1(%%rdi)"),
-    GENERAL("movb 1(%%rdi), %%dh"),
-    GENERAL("movb $0x7f, (%%rdi)"),
-    GENERAL("movw $0x1234, (%%rdi)"),
-    GENERAL("movl $-2, (%%rdi)"),
-    GENERAL("movq $-2, (%%rdi)"),
-    GENERAL("movzbl (%%rdi), %%eax"),
-    GENERAL("movzbw (%%rdi), %%ax"),
-    GENERAL("movzwq (%%rdi), %%rax"),
-    GENERAL("movsbl 7(%%rdi), %%eax"),
-    GENERAL("movsbq 7(%%rdi), %%rax"),
-    GENERAL("movswl 6(%%rdi), %%eax"),
-    GENERAL("movslq 4(%%rdi), %%rax"),
-    GENERAL("movq (%%rdi,%%rcx,4), %%rax"),
-    GENERAL("movl %%eax, 16(%%rdi,%%rcx,8)"),
-    GENERAL("movl (%%rdi), %%edi"),
-    GENERAL("movnti %%rax, 8(%%rdi)"),
-    GENERAL("movl %%eax, 3(%%rdi)"),
-    GENERAL("movq 5(%%rdi), %%rax"),
-    {"movbe load", Needs::movbe, BODY("", "movbe (%%rdi), %%rax", "")},
-    {"movbe store", Needs::movbe, BODY("", "movbe %%eax, 4(%%rdi)", "")},
-    GENERAL("addl %%eax, (%%rdi)"),
-    GENERAL("addq $-1, (%%rdi)"),
-    GENERAL("addb %%al, 7(%%rdi)"),
-    GENERAL("addq (%%rdi), %%rax"),
-    GENERAL("adcl %%eax, (%%rdi)"),
-    GENERAL("adcq (%%rdi), %%rax"),
-    GENERAL("subl %%eax, (%%rdi)"),
-    GENERAL("subq (%%rdi), %%rax"),
-    GENERAL("sbbw %%ax, (%%rdi)"),
-    GENERAL("orl $0x80, (%%rdi)"),
-    GENERAL("orb %%al, (%%rdi)"),
-    GENERAL("andl %%eax, (%%rdi)"),
-    GENERAL("andq (%%rdi), %%rax"),
-    GENERAL("xorl %%eax, (%%rdi)"),
-    GENERAL("xorq %%rax, (%%rdi)"),
-    GENERAL("cmpl $5, (%%rdi)"),
-    GENERAL("cmpq %%rax, (%%rdi)"),
-    GENERAL("cmpq (%%rdi), %%rax"),
-    GENERAL("cmpb $-1, 7(%%rdi)"),
-    GENERAL("testl %%eax, (%%rdi)"),
-    GENERAL("testb $1, (%%rdi)"),
-    GENERAL("incl (%%rdi)"),
-    GENERAL("decw (%%rdi)"),
-    GENERAL("negq (%%rdi)"),
-    GENERAL("notl (%%rdi)"),
-    GENERAL("xchgl %%eax, (%%rdi)"),
-    GENERAL("xchgb %%ah, (%%rdi)"),
-    GENERAL("lock xaddl %%eax, (%%rdi)"),
-    GENERAL("lock addl $1, (%%rdi)"),
-    GENERAL("lock cmpxchgl %%edx, (%%rdi)"),
-    GENERAL("movl (%%rdi), %%eax\nlock cmpxchgl %%edx, (%%rdi)"),
-    GENERAL("cmpxchgq %%rdx, (%%rdi)"),
-    GENERAL("btl $3, (%%rdi)"),
-    GENERAL("btsl $4, (%%rdi)"),
-    GENERAL("btsq %%rcx, (%%rdi)"),
-    GENERAL("btrl $1, (%%rdi)"),
-    GENERAL("btcl %%ecx, (%%rdi)"),
-    GENERAL("pushq (%%rdi)\npopq %%rax"),
-    GENERAL("pushq %%rdx\npopq (%%rdi)"),
-    GENERAL("sete (%%rdi)"),
-    GENERAL("setb (%%rdi)"),
-    GENERAL("cmovbq (%%rdi), %%rax"),
-    GENERAL("cmovel (%%rdi), %%eax"),
-    GENERAL("movsl"),
-    GENERAL("rep movsb"),
-    GENERAL("rep movsq"),
-    GENERAL("stosw"),
-    GENERAL("rep stosl"),
-    GENERAL("xchgq %%rsi, %%rdi\nrep movsl"),
-    GENERAL("xchgq %%rsi, %%rdi\nlodsl\nxchgq %%rsi, %%rdi"),
-    GENERAL("addq $32, %%rdi\naddq $32, %%rsi\nstd\nrep movsl\ncld"),
-    GENERAL("clflush (%%rdi)"),
-    SSE("movdqu (%%rdi), %%xmm1"),
-    SSE("movdqu %%xmm1, 16(%%rdi)"),
-    SSE("movaps (%%rdi), %%xmm1"),
-    SSE("movups %%xmm1, 1(%%rdi)"),
-    SSE("movntdq %%xmm1, (%%rdi)"),
-    SSE("movd (%%rdi), %%xmm1"),
-    SSE("movd %%xmm1, 4(%%rdi)"),
-    SSE("movq (%%rdi), %%xmm1"),
-    SSE("movq %%xmm1, 8(%%rdi)"),
-    SSE("movss (%%rdi), %%xmm1"),
-    SSE("movsd 8(%%rdi), %%xmm1"),
-    SSE("movsd %%xmm1, (%%rdi)"),
-    SSE("movlps (%%rdi), %%xmm1"),
-    SSE("movhps (%%rdi), %%xmm1"),
-    SSE("movhps %%xmm1, (%%rdi)"),
-    AVX("vmovdqu (%%rdi), %%ymm1"),
-    AVX("vmovdqu %%ymm1, 32(%%rdi)"),
-    AVX("vmovdqu (%%rdi), %%xmm1"),
-    AVX("vmovaps %%ymm1, (%%rdi)"),
-    AVX("vmovntdq %%ymm1, (%%rdi)"),
-    AVX("vmovd (%%rdi), %%xmm1"),
-    AVX("vmovq %%xmm1, (%%rdi)"),
-    AVX("vmovss (%%rdi), %%xmm1"),
-    AVX512("vmovdqu64 (%%rdi), %%zmm1"),
-    AVX512("vmovdqu64 %%zmm1, 64(%%rdi)"),
-    AVX512("vmovdqu8 %%zmm1, (%%rdi)%{%%k1%}"),
-    AVX512("vmovdqu32 (%%rdi), %%zmm1%{%%k1%}"),
-    AVX512("vmovdqu32 (%%rdi), %%zmm1%{%%k1%}%{z%}"),
-    AVX512("vmovdqu64 (%%rdi), %%zmm17"),
-    AVX512("vmovdqu64 %%zmm17, (%%rdi)"),
-    AVX512("vmovdqu32 (%%rdi), %%ymm17"),
-    {"movdir64b", Needs::movdir64b, BODY("", "movdir64b (%%rsi), %%rdi", "")},
 };
 
 Bytes* device = nullptr;
@@ -229,24 +64,35 @@ class TrappedForm : public testing::TestWithParam<Form> {
     action.sa_flags = SA_SIGINFO | SA_NODEFER;
     action.sa_sigaction = on_fault;
     ::sigaction(SIGSEGV, &action, &before_);
-    for (std::size_t i = 0; i < kBytes; ++i) plain_[i] = device_.content[i] = static_cast<std::uint8_t>(i * 37 + 0x81);
+    fill(0);
   }
   ~TrappedForm() override {
     ::sigaction(SIGSEGV, &before_, nullptr);
     ::munmap(trapped_, kBytes);
   }
 
+  // Registers and memory for the next runs: of number 0 as chosen, else at random.
+  void fill(unsigned number) {
+    random_.seed(number);
+    for (std::size_t i = 0; i < kBytes; ++i) {
+      plain_[i] = device_.content[i] =
+          number == 0 ? static_cast<std::uint8_t>(i * 37 + 0x81) : static_cast<std::uint8_t>(random_());
+    }
+    for (std::size_t i = 0; i < start_.vector.size(); ++i) {
+      start_.vector[i] = number == 0 ? static_cast<std::uint8_t>(200 - i) : static_cast<std::uint8_t>(random_());
+    }
+    start_.rax = number == 0 ? 0x8877'6655'4433'2211 : random_();
+    start_.rcx = 5;  // a count for some, an index for others
+    start_.rdx = number == 0 ? 0xa5f0'9966'c3d2'e1f7 : random_();
+  }
+
   // Starts at a 64-byte boundary, so that the aligned forms may run; pointers come out relative to their memory.
   State run(const Form& form, std::uint8_t* memory) {
     alignas(64) std::array<std::uint8_t, 256> beside{};
     for (std::size_t i = 0; i < beside.size(); ++i) beside[i] = static_cast<std::uint8_t>(i ^ 0x5a);
-    State state;
-    state.rax = 0x8877'6655'4433'2211;
-    state.rcx = 5;
-    state.rdx = 0xa5f0'9966'c3d2'e1f7;
+    State state = start_;
     state.rsi = reinterpret_cast<std::uint64_t>(beside.data());
     state.rdi = reinterpret_cast<std::uint64_t>(memory);
-    for (std::size_t i = 0; i < state.vector.size(); ++i) state.vector[i] = static_cast<std::uint8_t>(200 - i);
     form.run(state);
     const auto relative = [&](std::uint64_t& pointer) {
       const auto here = reinterpret_cast<std::uint64_t>(memory), there = reinterpret_cast<std::uint64_t>(beside.data());
@@ -262,6 +108,8 @@ class TrappedForm : public testing::TestWithParam<Form> {
 
   alignas(64) std::array<std::uint8_t, kBytes> plain_{};
   std::array<std::uint8_t, 256> beside_{};
+  State start_;
+  std::mt19937_64 random_;
   std::uint8_t* trapped_ = nullptr;
   Bytes device_;
   TrapRegions regions_;
@@ -270,24 +118,28 @@ class TrappedForm : public testing::TestWithParam<Form> {
 
 TEST_P(TrappedForm, DoesWhatTheProcessorDoes) {
   if (!has(GetParam().needs)) GTEST_SKIP() << "this processor has no such instruction";
-  const State wanted = run(GetParam(), plain_.data());
-  const auto wanted_beside = beside_;
-  const State got = run(GetParam(), trapped_);
-  EXPECT_EQ(got.rax, wanted.rax);
-  EXPECT_EQ(got.rcx, wanted.rcx);
-  EXPECT_EQ(got.rdx, wanted.rdx);
-  EXPECT_EQ(got.rsi, wanted.rsi);
-  EXPECT_EQ(got.rdi, wanted.rdi);
-  EXPECT_EQ(got.flags, wanted.flags);
-  EXPECT_EQ(got.vector, wanted.vector);
-  EXPECT_EQ(device_.content, plain_);
-  EXPECT_EQ(beside_, wanted_beside);
+  constexpr unsigned kStarts = 16;
+  for (unsigned number = 0; number < kStarts; ++number) {
+    SCOPED_TRACE(number);
+    fill(number);
+    const State wanted = run(GetParam(), plain_.data());
+    const auto wanted_beside = beside_;
+    const State got = run(GetParam(), trapped_);
+    EXPECT_EQ(got.rax, wanted.rax);
+    EXPECT_EQ(got.rcx, wanted.rcx);
+    EXPECT_EQ(got.rdx, wanted.rdx);
+    EXPECT_EQ(got.rsi, wanted.rsi);
+    EXPECT_EQ(got.rdi, wanted.rdi);
+    EXPECT_EQ(got.flags, wanted.flags);
+    EXPECT_EQ(got.vector, wanted.vector);
+    EXPECT_EQ(device_.content, plain_);
+    EXPECT_EQ(beside_, wanted_beside);
+    ASSERT_FALSE(HasFailure());
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(All, TrappedForm, testing::ValuesIn(kForms),
                          [](const auto& form) { return std::to_string(form.index); });
-
-void PrintTo(const Form& form, std::ostream* out) { *out << form.text; }
 
 class TrappedAccess : public TrappedForm {};
 constexpr Form kNoForm = {"", Needs::nothing, nullptr};
@@ -298,6 +150,136 @@ TEST_P(TrappedAccess, AnAlignedStoreIsOneAccessOfItsWidth) {
   *reinterpret_cast<volatile std::uint64_t*>(trapped_ + 8) = 1;
   *reinterpret_cast<volatile std::uint16_t*>(trapped_ + 2) = 1;
   EXPECT_EQ(device_.widths, (std::vector<unsigned>{8, 2}));
+}
+
+// ---- the register accesses of an instruction; the mask of the masked ones has 3 bits set among the lowest 8
+
+struct Access {
+  Form form;
+  std::vector<unsigned> widths;
+};
+const Access kAccesses[] = {
+    {GENERAL("movl %%eax, 4(%%rdi)"), {4}},
+    {GENERAL("movl %%eax, 3(%%rdi)"), {1, 2, 1}},
+    {GENERAL("movq 4(%%rdi), %%rax"), {4, 4}},
+    {GENERAL("addl %%eax, (%%rdi)"), {4, 4}},
+    {GENERAL("cmpl $1, (%%rdi)"), {4}},
+    {GENERAL("shll 4(%%rdi)"), {4, 4}},
+    {GENERAL("btsl $9, (%%rdi)"), {4, 4}},
+    {GENERAL("btl $9, (%%rdi)"), {4}},
+    {GENERAL("movl $2, %%ecx\nrep stosl"), {4, 4}},
+    {GENERAL("cmpxchg16b (%%rdi)"), {8, 8, 8, 8}},
+    {GENERAL("fildl (%%rdi)\nfstps (%%rsi)"), {4}},
+    {GENERAL("fldt (%%rdi)\nfstpt (%%rsi)"), {8, 2}},
+    {GENERAL("stmxcsr (%%rdi)"), {4}},
+    {GENERAL("prefetcht0 (%%rdi)\nclflush (%%rdi)"), {}},
+    {SSE("movdqu (%%rdi), %%xmm1"), {8, 8}},
+    {SSE("movss %%xmm1, (%%rdi)"), {4}},
+    {SSE("addsd (%%rdi), %%xmm1"), {8}},
+    {SSE("addps (%%rdi), %%xmm1"), {8, 8}},
+    {SSE("pextrb $3, %%xmm1, 1(%%rdi)"), {1}},
+    {AVX("vmovdqu %%ymm1, (%%rdi)"), {8, 8, 8, 8}},
+    {AVX("vpbroadcastd (%%rdi), %%ymm1"), {4}},
+    {AVX512("vmovdqu64 %%zmm1, (%%rdi)"), {8, 8, 8, 8, 8, 8, 8, 8}},
+    {AVX512("vpaddd (%%rdi)%{1to16%}, %%zmm1, %%zmm1"), {4}},
+    {AVX512("vmovdqu64 (%%rdi), %%zmm1%{%%k1%}"), {8, 8, 8}},
+    {AVX512("vmovdqu64 %%zmm1, (%%rdi)%{%%k1%}"), {8, 8, 8}},
+    {AVX512("vpmovqw %%zmm1, (%%rdi)%{%%k1%}"), {2, 2, 2}},
+    {AVX512("vpcompressq %%zmm1, (%%rdi)%{%%k1%}"), {8, 8, 8}},
+    {AVX512("vpexpandq (%%rdi), %%zmm1%{%%k1%}"), {8, 8, 8}},
+    {AVX512("vpxorq %%zmm2, %%zmm2, %%zmm2\nvpgatherqq 8(%%rdi,%%zmm2,8), %%zmm1%{%%k1%}"), {8, 8, 8}},
+    {{"movdir64b", Needs::movdir64b, BODY("", "movdir64b (%%rsi), %%rdi", "")}, {8, 8, 8, 8, 8, 8, 8, 8}},
+};
+
+TEST_P(TrappedAccess, EveryFormMakesTheAccessesOfTheProcessor) {
+  for (const auto& [form, widths] : kAccesses) {
+    if (!has(form.needs)) continue;
+    device_.widths.clear();
+    start_.rdx = 0x2c;
+    run(form, trapped_);
+    EXPECT_EQ(device_.widths, widths) << form.text;
+  }
+}
+
+// Code beside the registers, with addresses relative to itself: behind some displacements an immediate follows.
+TEST_P(TrappedAccess, AnAddressMayBeRelativeToTheInstruction) {
+  constexpr std::size_t kPage = 4096;
+  auto* code = static_cast<std::uint8_t*>(
+      ::mmap(trapped_ - kPage, kPage, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+  ASSERT_NE(code, MAP_FAILED);
+  std::uint8_t* end = code;
+  const auto function = [&](std::initializer_list<std::uint8_t> opcode, std::initializer_list<std::uint8_t> immediate) {
+    std::uint8_t* const start = end;
+    end = std::copy(opcode.begin(), opcode.end(), end);
+    const auto distance = static_cast<std::int32_t>(trapped_ + 16 - (end + 4 + immediate.size()));
+    std::memcpy(end, &distance, sizeof distance);
+    end = std::copy(immediate.begin(), immediate.end(), end + sizeof distance);
+    *end++ = 0xc3;
+    return start;
+  };
+  const auto load = reinterpret_cast<int (*)()>(function({0x8b, 0x05}, {}));
+  const auto store = reinterpret_cast<void (*)()>(function({0xc7, 0x05}, {0x44, 0x33, 0x22, 0x11}));
+  const auto add = reinterpret_cast<float (*)(float)>(function({0xf3, 0x0f, 0x58, 0x05}, {}));  // addss
+  const auto multiply = reinterpret_cast<int (*)()>(function({0x69, 0x05}, {3, 0, 0, 0}));      // imul $3 to eax
+  store();
+  EXPECT_EQ(load(), 0x11223344);
+  EXPECT_EQ(multiply(), 0x11223344 * 3);
+  const float two = 2;
+  std::memcpy(&device_.content[16], &two, sizeof two);
+  EXPECT_EQ(add(1), 3);
+  ::munmap(code, kPage);
+}
+
+TEST_P(TrappedAccess, AnInstructionThatCannotBeDoneIsNamed) {
+  EXPECT_EXIT(__asm__ volatile("fxsave (%0)" : : "r"(trapped_) : "memory"), testing::KilledBySignal(SIGSEGV),
+              "the instruction fxsave at 0x[0-9a-f]+ cannot be done on the device registers at 0x[0-9a-f]+: 0f ae");
+}
+
+TEST_P(TrappedAccess, AStoreThatTheProcessorDoesNotHaveIsDoneAllTheSame) {
+  static constexpr std::uint8_t kMovdir64b[] = {0x66, 0x0f, 0x38, 0xf8, 0x3e};  // movdir64b (%rsi), %rdi
+  alignas(64) std::array<std::uint8_t, 64> from;
+  from.fill(0x77);
+  ucontext_t context;
+  ::getcontext(&context);
+  const auto set = [&](int reg, const void* to) { context.uc_mcontext.gregs[reg] = reinterpret_cast<greg_t>(to); };
+  set(REG_RIP, kMovdir64b), set(REG_RSI, from.data()), set(REG_RDI, trapped_);
+  siginfo_t info = {};
+  info.si_code = ILL_ILLOPN;
+  EXPECT_TRUE(handle_fault(regions_, SIGILL, &info, &context));
+  EXPECT_EQ(device_.content[63], 0x77);
+  EXPECT_EQ(context.uc_mcontext.gregs[REG_RIP], reinterpret_cast<greg_t>(kMovdir64b + sizeof kMovdir64b));
+  set(REG_RIP, kMovdir64b), set(REG_RDI, from.data());
+  EXPECT_FALSE(handle_fault(regions_, SIGILL, &info, &context)) << "to memory: the program's own";
+}
+
+TEST(TrappedThreads, MayDoTheSameInstructionAtOnce) {
+  struct Ones final : MmioRegion {
+    std::uint64_t read(std::uint64_t, unsigned) override { return 0x3f80'0000'3f80'0000; }  // 1.0f twice
+    void write(std::uint64_t, unsigned, std::uint64_t) override {}
+  } ones;
+  TrapRegions here;
+  void* page = ::mmap(nullptr, 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  TrapRegion region;
+  region.first = reinterpret_cast<std::uintptr_t>(page);
+  region.last = region.first + 4095;
+  region.registers = &ones;
+  ASSERT_TRUE(here.add(region));
+  regions = &here;
+  struct sigaction action = {}, before = {};
+  action.sa_flags = SA_SIGINFO | SA_NODEFER;
+  action.sa_sigaction = on_fault;
+  ::sigaction(SIGSEGV, &action, &before);
+  std::vector<float> sums(4);
+  std::vector<std::thread> threads;
+  for (float& sum : sums) {
+    threads.emplace_back([page, &sum] {
+      for (int i = 0; i < 2000; ++i) __asm__ volatile("addss (%1), %0" : "+x"(sum) : "r"(page));
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  ::sigaction(SIGSEGV, &before, nullptr);
+  EXPECT_EQ(sums, (std::vector<float>{2000, 2000, 2000, 2000}));
+  ::munmap(page, 4096);
 }
 
 }  // namespace

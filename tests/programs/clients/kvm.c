@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * A device in a KVM guest, as a small virtual machine monitor gives it: the group is told to KVM's VFIO device, a memory
- * slot lies over the BAR, the device's interrupt is an irqfd. The guest, a page of 16-bit code, reads and writes the edu
- * device's registers, makes it interrupt and acknowledges in its handler.
+ * A device in a KVM guest, as a small virtual machine monitor gives it: the group is told to KVM's VFIO device, a
+ * memory slot lies over the BAR, the device's interrupt is an irqfd. The guest, a page of 16-bit code, reads and writes
+ * the edu device's registers, makes it interrupt and acknowledges in its handler.
  *
  * Where the BAR is real memory the guest's accesses never come here; where it is not, each is an exit that we make.
  * usage: kvm BDF; 77: no /dev/kvm

@@ -4,6 +4,7 @@
 #include <linux/audit.h>
 #include <linux/seccomp.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 
 #include <cstddef>
@@ -51,6 +52,10 @@ class Rules {
                     {low_half(kDescriptor), BPF_JGE, kNegative, false}});
   }
   void mappings_of_files() { rule(SYS_mmap, {{low_half(3), BPF_JSET, MAP_ANONYMOUS, false}}); }
+  void own_filters() {
+    rule(SYS_seccomp, {{low_half(0), BPF_JEQ, SECCOMP_SET_MODE_FILTER, true}});
+    rule(SYS_prctl, {{low_half(0), BPF_JEQ, PR_SET_SECCOMP, true}, {low_half(1), BPF_JEQ, SECCOMP_MODE_FILTER, true}});
+  }
   void fresh_pages() { rule(SYS_madvise, {{low_half(2), BPF_JEQ, MADV_DONTNEED, true}}); }
   void mappings_onto(std::uint32_t upper) {
     rule(SYS_mmap, {{low_half(3), BPF_JSET, MAP_FIXED, true}, {high_half(0), BPF_JEQ, upper, true}});
@@ -119,6 +124,7 @@ std::vector<sock_filter> program_filter() {
   rules.mappings_of_handles();
   add_window(rules, kBarWindow);
   rules.fresh_pages();
+  rules.own_filters();
   rules.always({SYS_mremap, SYS_openat, SYS_newfstatat, SYS_statx, SYS_readlinkat, SYS_faccessat, SYS_faccessat2,
                 SYS_open, SYS_stat, SYS_lstat, SYS_access, SYS_readlink, SYS_chdir, SYS_statfs, SYS_getcwd, SYS_openat2,
                 SYS_creat});
@@ -137,6 +143,20 @@ std::vector<sock_filter> low_handle_filter() {
   rules.always({SYS_fcntl, SYS_dup, SYS_dup2, SYS_dup3});
   rules.mappings_of_files();
   return rules.finish();
+}
+
+std::vector<sock_filter> with_exemption(std::span<const sock_filter> filter) {
+  constexpr std::uint64_t kBehind = kCallPage + kCallBytes;
+  constexpr auto kLow = static_cast<std::uint32_t>(offsetof(seccomp_data, instruction_pointer));
+  std::vector<sock_filter> code = {
+      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, kLow),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, static_cast<std::uint32_t>(kBehind), 0, 3),
+      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, kLow + sizeof(std::uint32_t)),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, static_cast<std::uint32_t>(kBehind >> 32), 0, 1),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+  };
+  code.insert(code.end(), filter.begin(), filter.end());
+  return code;
 }
 
 }  // namespace softiommu::launch

@@ -9,6 +9,7 @@
 #include <linux/filter.h>
 
 #include <cstdint>
+#include <span>
 #include <vector>
 
 namespace softiommu::launch {
@@ -20,11 +21,18 @@ constexpr std::uint32_t kBarWindow = 0x3100;
 constexpr std::uint64_t kBarWindowFirst = std::uint64_t{kBarWindow} << 32,
                         kBarWindowLast = kBarWindowFirst | 0xffffffff;
 
+// A page of every program that has filters of its own: a `syscall` instruction for the calls that are made in it for
+// us.
+constexpr std::uint64_t kCallPage = kBarWindowFirst - 4096;
+constexpr unsigned kCallBytes = 2;  // of that instruction
+
 // Of every supervised program, from its exec on.
 std::vector<sock_filter> program_filter();
 // Added when a BAR is mapped elsewhere: calls on addresses with this upper half stop, too.
 std::vector<sock_filter> window_filter(std::uint32_t upper);
 // Added when a handle has a low number: reads, writes, mappings and fstat of any descriptor stop.
 std::vector<sock_filter> low_handle_filter();
+// The program's own filter, which lets the instruction at kCallPage do what it likes.
+std::vector<sock_filter> with_exemption(std::span<const sock_filter> filter);
 
 }  // namespace softiommu::launch

@@ -38,6 +38,17 @@ class Served {
 
 long code(const Error& error) { return -error.code; }
 
+long run_call(Tracee& thread, long number, const std::array<std::uint64_t, 6>& arguments) {
+  const auto result = thread.run(number, arguments);
+  return result ? static_cast<long>(*result) : code(result.error());
+}
+
+// The call as it is, after others have been made.
+bool put_through(Tracee& thread, const SystemCall& call) {
+  thread.answer(run_call(thread, call.number, call.argument));
+  return true;
+}
+
 // --- filters that a program gets later -----------------------------------------------------------------------
 
 // In all threads of the process. A filter can only be added; a program whose own filter forbids that goes without.
@@ -73,6 +84,37 @@ void see_window(Tracee& thread, std::uint64_t address) {
   add_filter(thread, window_filter(upper));
 }
 
+// A filter that the program installs: it gets that filter with an exemption for the calls that are made for us.
+bool answer_own_filter(Tracee& thread, const SystemCall& call) {
+  const std::uint64_t from = call.argument[2];  // of seccomp() and of prctl()
+  sock_fprog program{};
+  const auto place = thread.scratch();
+  if (!place || !thread.program().read(from, &program, sizeof program) || program.len > BPF_MAXINSNS) {
+    return put_through(thread, call);
+  }
+  std::vector<sock_filter> code(program.len);
+  const std::size_t bytes = code.size() * sizeof(sock_filter);
+  if (!thread.program().read(reinterpret_cast<std::uintptr_t>(program.filter), code.data(), bytes) ||
+      !thread.make_call_page()) {
+    return put_through(thread, call);
+  }
+  const std::vector<sock_filter> changed = with_exemption(code);
+  const std::uint64_t room = page_up(changed.size() * sizeof(sock_filter));
+  const auto copy =
+      thread.run(SYS_mmap, {0, room, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, kNoDescriptor, 0});
+  if (!copy) return put_through(thread, call);
+  program.len = static_cast<unsigned short>(changed.size());
+  program.filter = reinterpret_cast<sock_filter*>(*copy);
+  thread.program().poke(*copy, changed.data(), changed.size() * sizeof(sock_filter));
+  thread.program().poke(*place, &program, sizeof program);
+  auto arguments = call.argument;
+  arguments[2] = *place;
+  const long result = run_call(thread, call.number, arguments);
+  (void)thread.run(SYS_munmap, {*copy, room});
+  thread.answer(result);
+  return true;
+}
+
 // --- reads and writes ----------------------------------------------------------------------------------------
 
 struct Transfer {
@@ -105,11 +147,6 @@ long transfer_parts(const Tracee& thread, const SystemCall& call, const Transfer
 }
 
 // --- descriptors ---------------------------------------------------------------------------------------------
-
-long run_call(Tracee& thread, long number, const std::array<std::uint64_t, 6>& arguments) {
-  const auto result = thread.run(number, arguments);
-  return result ? static_cast<long>(*result) : code(result.error());
-}
 
 // Duplicates stay where the filter sees them.
 long duplicate(Tracee& thread, std::uint64_t descriptor, std::uint64_t command, std::uint64_t least) {
@@ -350,6 +387,9 @@ bool answer_handle_call(Tracee& thread, const SystemCall& call) {
       return answer_address_call(thread, call);
     case SYS_fstat:
       return answer_stat(thread, call);
+    case SYS_seccomp:
+    case SYS_prctl:
+      return answer_own_filter(thread, call);
     default: {
       const auto open = handle_of(thread, call.descriptor(call.number == SYS_epoll_ctl ? 2 : 0));
       return open && answer_on(thread, call, *open.get());

@@ -166,6 +166,7 @@ Result<std::shared_ptr<TracedProgram>> Supervisor::program_of_child(Tracee& pare
   }
   auto program = TRY(TracedProgram::create(child, *engine, std::move(space)));
   if (parent.program().entered()) program->set_entered();
+  program->filtered = parent.program().filtered;
   return program;
 }
 
@@ -192,6 +193,7 @@ void Supervisor::executed(Tracee& thread) {
   auto program = TracedProgram::create(process, *engine, std::make_shared<Space>(*this));
   if (program) {
     if (is_entered_by_shim(process)) (*program)->set_entered();
+    (*program)->filtered = thread.program().filtered;
     thread.set_program(std::move(*program));
   }
   release_closed();

@@ -98,6 +98,7 @@ Result<> Space::copy_from(const Space& parent) {
   windows = parent.windows;
   next_bar = parent.next_bar;
   sees_low_handles = parent.sees_low_handles;
+  has_call_page = parent.has_call_page;
   for (TrapRegion& region : parent.regions.all()) TRY(regions.add(std::move(region)));
   return {};
 }

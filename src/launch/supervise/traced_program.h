@@ -32,6 +32,7 @@ struct Space {
   std::vector<std::uint32_t> windows;  // upper halves of addresses outside of kBarWindow with BARs
   std::uint64_t next_bar;              // where the next one is put
   bool sees_low_handles = false;       // low_handle_filter() is in force
+  bool has_call_page = false;
 
   // Private memory that became a memory file: a child of fork gets a private copy again.
   struct Moved {
@@ -60,6 +61,8 @@ class TracedProgram final : public RemoteProgram, public PlainMemory {
  public:
   static Result<std::shared_ptr<TracedProgram>> create(pid_t process, Owner& owner, std::shared_ptr<Space> space);
   ~TracedProgram() override;
+
+  bool filtered = false;  // it has filters of its own: they stay over exec
 
   Space& space() const { return *space_; }
   const std::shared_ptr<Space>& shared_space() const { return space_; }

@@ -10,12 +10,13 @@
 #include <algorithm>
 #include <cerrno>
 
+#include "launch/supervise/filter.h"
 #include "launch/supervise/traced_program.h"
 
 namespace softiommu::launch {
 namespace {
 
-constexpr unsigned kCallBytes = 2;  // of the `syscall` instruction
+constexpr int kMostStops = 100;  // on the way through a call that ends at once
 constexpr std::uint64_t kNoRestart = ~std::uint64_t{0};
 
 template <typename Data>
@@ -80,6 +81,8 @@ void Tracee::end_calls() {
 
 Result<std::uint64_t> Tracee::run(long number, const std::array<std::uint64_t, 6>& arguments) {
   if (!begin()) return fail(ESRCH, "the thread has ended");
+  const bool exempt = program_->filtered && program_->space().has_call_page;
+  if (exempt && at_entry_ && !skip_call()) return fail(ESRCH, "the thread has ended");
   user_regs_struct now = before_;
   now.rdi = arguments[0];
   now.rsi = arguments[1];
@@ -91,7 +94,7 @@ Result<std::uint64_t> Tracee::run(long number, const std::array<std::uint64_t, 6
     now.orig_rax = static_cast<std::uint64_t>(number);
     at_entry_ = false;
   } else {  // once more through the same instruction
-    now.rip = before_.rip - kCallBytes;
+    now.rip = exempt ? kCallPage : before_.rip - kCallBytes;
     now.rax = static_cast<std::uint64_t>(number);
     now.orig_rax = kNoRestart;
   }
@@ -102,9 +105,32 @@ Result<std::uint64_t> Tracee::run(long number, const std::array<std::uint64_t, 6
   return result;
 }
 
+// The program's filter would judge what its own call becomes: that call ends, and others are made elsewhere.
+bool Tracee::skip_call() {
+  user_regs_struct now = before_;
+  std::uint64_t result = 0;
+  now.orig_rax = kNoRestart;
+  at_entry_ = false;
+  return set_registers(now) && to_exit(result);
+}
+
+Result<> Tracee::make_call_page() {
+  static constexpr long kInstruction = 0x050f;  // syscall
+  Space& space = program_->space();
+  if (!space.has_call_page) {
+    constexpr std::uint64_t kFlags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE;
+    TRY(run(SYS_mmap, {kCallPage, 4096, PROT_READ | PROT_EXEC, kFlags, ~std::uint64_t{0}, 0}));
+    if (trace(PTRACE_POKEDATA, thread_, kCallPage, reinterpret_cast<void*>(kInstruction)) != 0)
+      return fail(EFAULT, "the page cannot be written");
+    space.has_call_page = true;
+  }
+  program_->filtered = true;
+  return {};
+}
+
 // Over the stops at the call's entry and of the filter. What is not to be seen yet is left for the loop.
 bool Tracee::to_exit(std::uint64_t& result) {
-  for (;;) {
+  for (int stops = 0; stops < kMostStops; ++stops) {
     if (trace(PTRACE_SYSCALL, thread_, 0, static_cast<void*>(nullptr)) != 0) return false;
     siginfo_t info{};
     while (::waitid(P_PID, static_cast<id_t>(thread_), &info, WEXITED | WSTOPPED | WNOWAIT | __WALL) != 0) {
@@ -121,6 +147,7 @@ bool Tracee::to_exit(std::uint64_t& result) {
       return true;
     }
   }
+  return false;
 }
 
 void Tracee::answer(long result) {

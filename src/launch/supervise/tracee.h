@@ -45,6 +45,8 @@ class Tracee {
   void answer(long result);
   // The call is made as it is. Nothing has been run.
   void pass();
+  // The program is about to have a filter of its own: calls that run() makes shall not be judged by it.
+  Result<> make_call_page();
   // A page of the program that only the supervisor writes, for run()'s arguments: kScratchBytes, this thread's own.
   Result<std::uint64_t> scratch();
   static constexpr std::uint64_t kScratchBytes = 8192;
@@ -62,6 +64,7 @@ class Tracee {
 
  private:
   bool begin();
+  bool skip_call();
   bool to_exit(std::uint64_t& result);
 
   const pid_t thread_;

@@ -283,6 +283,29 @@ static void own_filter(void) {
   close_all(&c);
 }
 
+/* One that allows what such a program needs and kills it for all else: nothing is done in its name. */
+static void strict_filter(void) {
+  static const unsigned allowed[] = {SYS_ioctl,  SYS_mmap,   SYS_munmap, SYS_write,      SYS_exit_group,     SYS_close,
+                                     SYS_pread64, SYS_pwrite64, SYS_clock_nanosleep, SYS_rt_sigprocmask, SYS_brk};
+  enum { COUNT = sizeof allowed / sizeof allowed[0] };
+  struct sock_filter code[COUNT + 3] = {BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr))};
+  for (unsigned i = 0; i < COUNT; i++)
+    code[i + 1] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, allowed[i], (uint8_t)(COUNT - i), 0);
+  code[COUNT + 1] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS);
+  code[COUNT + 2] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
+  const struct sock_fprog program = {COUNT + 3, code};
+  struct client c = open_client(bdf);
+  CHECK(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0);
+  CHECK(syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program) == 0);
+  uint8_t *memory = fresh_memory();
+  CHECK(map_dma(&c, memory, IOVA, 2 * PAGE) == 0);
+  copy_by_device(&c, memory, 0x55);
+  CHECK(close(c.device) == 0);
+  CHECK((c.device = ioctl(c.group, VFIO_GROUP_GET_DEVICE_FD, bdf)) >= 0);
+  close_all(&c);
+  _exit(0);
+}
+
 static void other_programs(void) {
   char *const dynamic[] = {getenv("PEER"), (char *)bdf, NULL};
   pid_t pid;
@@ -359,6 +382,7 @@ static const struct {
     {"vector_accesses", vector_accesses},
     {"unusual_places", unusual_places},
     {"own_filter", own_filter},
+    {"strict_filter", strict_filter},
     {"other_programs", other_programs},
     {"sent_over_a_socket", sent_over_a_socket},
     {"paths_lead_into_the_view", paths_lead_into_the_view},

@@ -155,7 +155,7 @@ bool interpreter_of(const FileView& file, char (&path)[PATH_MAX]) {
   return length != 0;
 }
 
-bool is_executable(const char* path) { return raw(SYS_faccessat, AT_FDCWD, word(path), X_OK) == 0; }
+bool is_executable(int dirfd, const char* path) { return raw(SYS_faccessat, dirfd, word(path), X_OK) == 0; }
 
 }  // namespace
 
@@ -163,6 +163,7 @@ Needs needs_of(int dirfd, const char* path) {
   Needs needs;
   char interpreter[PATH_MAX];
   for (int depth = 0; path != nullptr && depth <= kMostScripts; ++depth) {
+    if (path[0] != '\0' && !is_executable(dirfd, path)) break;
     const FileView file(dirfd, path);
     if (interpreter_of(file, interpreter)) {
       dirfd = AT_FDCWD;
@@ -181,7 +182,7 @@ Needs needs_of(int dirfd, const char* path) {
 bool find_in_path(const char* file, char (&found)[PATH_MAX]) {
   if (file == nullptr || file[0] == '\0' || strlen(file) >= PATH_MAX) return false;
   strcpy(found, file);
-  if (strchr(file, '/') != nullptr) return is_executable(file);
+  if (strchr(file, '/') != nullptr) return is_executable(AT_FDCWD, file);
   const char* folders = getenv("PATH");
   for (const char* folder = folders != nullptr ? folders : "/bin:/usr/bin";;) {
     const char* end = strchrnul(folder, ':');
@@ -190,7 +191,7 @@ bool find_in_path(const char* file, char (&found)[PATH_MAX]) {
       memcpy(found, folder, bytes);
       strcpy(found + bytes, bytes == 0 ? "./" : "/");
       strcat(found, file);
-      if (is_executable(found)) return true;
+      if (is_executable(AT_FDCWD, found)) return true;
     }
     if (*end == '\0') return false;
     folder = end + 1;

@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: BSD-3-Clause
 # A program that the preloaded shim cannot enter does DMA. usage: supervised.sh CLIENT root|user redirect|namespace
-# CLIENT: one of clients/static built with the others, or go, rust, rust-static, musl, musl-static: built here, and
+# CLIENT: one of clients/static built with the others (handover: processes, which executes itself as a dynamic program), or go, rust, rust-static, musl, musl-static: built here, and
 # skipped (77) where the compiler is not to be had.
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 client=$1 who=$2 view=$3
 sources=$(cd "$(dirname "${BASH_SOURCE[0]}")/clients/static" && pwd)
 bdf=0000:00:06.0
+variables=(env SUPERVISED=1 PEER="$WORK/vfio_dma" ROUNDS=2000)
 
 need() {
   command -v "$1" >/dev/null || {
@@ -35,10 +36,15 @@ case $client in
     ;;
   musl) build_musl ;;
   musl-static) build_musl -static ;;
+  handover)
+    cp "$PROGRAMS/static/processes" "$WORK/program"
+    cp "$PROGRAMS/processes" "$WORK/dynamic"
+    chmod 755 "$WORK/dynamic"
+    variables+=(CONTINUES_AS="$WORK/dynamic")
+    ;;
   *) cp "$PROGRAMS/static/$client" "$WORK/program" ;;
 esac
 chmod 755 "$WORK/program"
-variables=(env SUPERVISED=1 PEER="$WORK/vfio_dma" ROUNDS=2000)
 status=0
 on_machine default "$who" "$view" "${variables[@]}" "$WORK/program" "$bdf" || status=$?
 cat "$WORK/log"

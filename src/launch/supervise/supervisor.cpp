@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <sys/ptrace.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <fmt/format.h>
@@ -38,11 +39,31 @@ void let_go(pid_t thread, int signal = 0) {
   ::ptrace(PTRACE_CONT, thread, 0, reinterpret_cast<void*>(static_cast<std::intptr_t>(signal)));
 }
 
-// A new thread or process stops before it runs.
-void wait_for_first_stop(pid_t thread) {
+// A new thread or process stops before it runs. False: it has been killed.
+bool wait_for_first_stop(pid_t thread) {
   int status = 0;
-  while (::waitpid(thread, &status, __WALL) < 0 && errno == EINTR) {
+  while (::waitpid(thread, &status, __WALL) < 0) {
+    if (errno != EINTR) return false;
   }
+  return WIFSTOPPED(status);
+}
+
+// Whether `thread`, which was interrupted, has stopped; its stop is taken. One that ends, or waits for the end of those
+// that we hold (it executes a program), never stops.
+bool stops_now(pid_t thread, int& status) {
+  constexpr int kTries = 10'000;
+  constexpr timespec kPause = {0, 20'000};
+  for (int i = 0; i < kTries; ++i) {
+    siginfo_t info{};
+    if (::waitid(P_PID, static_cast<id_t>(thread), &info, WEXITED | WSTOPPED | WNOWAIT | WNOHANG | __WALL) != 0)
+      return false;
+    if (info.si_pid == thread) {
+      const bool stopped = info.si_code == CLD_TRAPPED || info.si_code == CLD_STOPPED;
+      return stopped && ::waitpid(thread, &status, __WALL) == thread;
+    }
+    ::nanosleep(&kPause, nullptr);
+  }
+  return false;
 }
 
 }  // namespace
@@ -93,11 +114,7 @@ void Supervisor::stop_others(const Tracee& thread) {
     const bool concerned = other.get() != &thread && &other->program().space() == &thread.program().space();
     const bool held = std::ranges::find(held_, number, &std::pair<pid_t, int>::first) != held_.end();
     if (!concerned || held || other->in_vfork || ::ptrace(PTRACE_INTERRUPT, number, 0, 0) != 0) continue;
-    siginfo_t info{};
-    int status = 0;
-    if (::waitid(P_PID, static_cast<id_t>(number), &info, WEXITED | WSTOPPED | WNOWAIT | __WALL) != 0) continue;
-    const bool stopped = info.si_code == CLD_TRAPPED || info.si_code == CLD_STOPPED;
-    if (stopped && ::waitpid(number, &status, __WALL) == number) held_.emplace_back(number, status);
+    if (int status = 0; stops_now(number, status)) held_.emplace_back(number, status);
   }
 }
 
@@ -173,9 +190,9 @@ Result<std::shared_ptr<TracedProgram>> Supervisor::program_of_child(Tracee& pare
 void Supervisor::made_child(Tracee& parent, int number) {
   const pid_t child = event_message(parent.thread());
   parent.in_vfork = number == PTRACE_EVENT_VFORK;
-  if (early_.erase(child) == 0) wait_for_first_stop(child);
+  const bool lives = early_.erase(child) != 0 || wait_for_first_stop(child);
   auto program = program_of_child(parent, child, number);
-  if (program) {
+  if (lives && program) {
     Tracee* const made = add(child, std::move(*program));
     if (number == PTRACE_EVENT_FORK && !parent.program().space().moved.empty()) stop_others(parent);
     if (number == PTRACE_EVENT_FORK) parent.program().make_private(*made);

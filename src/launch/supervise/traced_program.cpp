@@ -222,10 +222,13 @@ Result<Packet> TracedProgram::share(std::uint64_t first, std::uint64_t bytes) co
   const auto lines = parse_mappings(maps_text(), first, first);
   if (lines.empty() || lines.front().shared || lines.front().last < first + (bytes - 1))
     return fail(EFAULT, "not one private mapping");
-  // Its neighbours, too: a program that maps page after page shall not need a file for each.
-  const std::uint64_t last = std::min(lines.front().last, (first + (bytes - 1)) | (kTogether - 1));
-  first = std::max<std::uint64_t>(lines.front().first, first & ~(kTogether - 1));
-  bytes = last + 1 - first;
+  // Its neighbours, too: a program that maps page after page shall not need a file for each. A stack's stay what they
+  // are, because it grows by them.
+  if (lines.front().path != "[stack]") {
+    const std::uint64_t last = std::min(lines.front().last, (first + (bytes - 1)) | (kTogether - 1));
+    first = std::max<std::uint64_t>(lines.front().first, first & ~(kTogether - 1));
+    bytes = last + 1 - first;
+  }
   const int file = hide_descriptor(::memfd_create("softiommu", MFD_CLOEXEC));
   if (file < 0 || ::ftruncate(file, static_cast<off_t>(bytes)) != 0) {
     close_hidden(file);

@@ -18,6 +18,7 @@
 #include <spawn.h>
 #include <stddef.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -192,6 +193,31 @@ static void alarms_come_through(void) {
   }
   CHECK(setitimer(ITIMER_REAL, &never, NULL) == 0);
   CHECK(alarms > 0);
+  close_all(&c);
+}
+
+static int use_stack(int pages) {
+  volatile char page[4096];
+  page[0] = (char)pages;
+  return pages > 0 ? use_stack(pages - 1) + page[0] : page[0];
+}
+
+static void a_stack_with_dma_grows(void) {
+  struct client c = open_client(bdf);
+  _Alignas(4096) uint8_t memory[2 * PAGE];
+  CHECK(map_dma(&c, memory, IOVA, 2 * PAGE) == 0);
+  copy_by_device(&c, memory, 0x66);
+  (void)use_stack(1000);
+  copy_by_device(&c, memory, 0x77);
+  close_all(&c);
+}
+
+/* Handles get low numbers where no high ones are allowed. */
+static void few_descriptors(void) {
+  const struct rlimit few = {100, 100};
+  CHECK(setrlimit(RLIMIT_NOFILE, &few) == 0);
+  struct client c = open_client(bdf);
+  CHECK(c.device < 100 && (read32(&c, EDU_ID) & 0xff) == 0xed);
   close_all(&c);
 }
 
@@ -378,6 +404,8 @@ static const struct {
     {"threads_access_registers", threads_access_registers},
     {"no_write_is_lost_while_memory_moves", no_write_is_lost_while_memory_moves},
     {"alarms_come_through", alarms_come_through},
+    {"a_stack_with_dma_grows", a_stack_with_dma_grows},
+    {"few_descriptors", few_descriptors},
     {"own_faults_are_its_own", own_faults_are_its_own},
     {"vector_accesses", vector_accesses},
     {"unusual_places", unusual_places},

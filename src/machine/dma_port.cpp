@@ -127,14 +127,14 @@ void DmaPort::remember(Side side, const Translation& translation, std::byte* hos
 }
 
 // A copy failed twice with no move under way: say which page is gone, and answer on which side it is.
-Access DmaPort::report(std::span<const Side> sides, std::span<const Spot> spots) {
+Access DmaPort::report(std::span<const Side> sides, std::span<const Spot> spots, std::uint64_t bytes) {
   for (std::size_t i = 0; i < sides.size(); ++i) {
     std::byte probe{};
     const bool readable = spots[i].host != nullptr && guarded_copy(&probe, spots[i].host, 1);
     const bool last_suspect = i + 1 == sides.size();
     if (readable && !last_suspect) continue;
     if (DmaWatch* const watch = memory_.watch()) {
-      watch->lost(touch_of(sides[i], 1));
+      watch->lost(touch_of(sides[i], bytes));
     } else {
       memory_.report_lost(spots[i].pa, sides[i].iova, stream_);
     }
@@ -249,7 +249,7 @@ inline DmaResult DmaPort::transfer(std::array<Side, N> sides, std::uint64_t byte
     if (!undisturbed) continue;  // an interrupt's handler ran in the middle: what was found before it may be stale
     const std::uint64_t generation = memory_.generation();
     if (failed_at == generation) {
-      result.side = report(sides, spots);
+      result.side = report(sides, spots, piece);
       result.status = DmaResult::Status::no_memory;
       return result;
     }

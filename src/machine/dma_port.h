@@ -136,7 +136,7 @@ class DmaPort {
   [[gnu::cold]] bool transfer_registers(const std::array<Side, N>& sides, std::uint64_t done, std::uint64_t bytes,
                                         const Copy& copy);
   bool reaches_registers(std::span<const Spot> spots) const;
-  Access report(std::span<const Side> sides, std::span<const Spot> spots);
+  Access report(std::span<const Side> sides, std::span<const Spot> spots, std::uint64_t bytes);
   DmaTouch touch_of(Side side, std::uint64_t bytes) const;
   void notice(std::span<const Side> sides, std::span<const Spot> spots, std::uint64_t bytes) const;
   void notice_refusal(Side side, std::uint64_t bytes) const;

@@ -40,6 +40,12 @@ expect "two devices write the same memory" "$WORK/log"
 run_bug 0 --dma-sanitizer in-turn "$second"
 ! grep -q "softiommu:" "$WORK/log" || { cat "$WORK/log"; fail "a program without a bug is blamed"; }
 
+for seed in 1 2; do
+  SEED=$seed ROUNDS=5000 timeout -k 2 60 "$SOFTIOMMU" run --dma-sanitizer -- "$PROGRAMS/abuse" $first >"$WORK/log" 2>&1 ||
+    { tail -n 60 "$WORK/log"; fail "abuse, seed $seed"; }
+  expect "transfers survived" "$WORK/log"
+done
+
 run_bug 134 --dma-sanitizer=abort after-munmap
 expect "use after free" "$WORK/log"
 expect "DMA findings of process" "$WORK/log"

@@ -4,7 +4,8 @@
 # the host holds what the guest wrote.
 # usage: qemu_guest.sh HOW root|user redirect|namespace|container
 # HOW: plain, two processors and as QEMU comes; iommu, behind QEMU's own VT-d in caching mode; intx, without MSI; nommap,
-# no BAR mapped into QEMU; shared, guest memory in a file; twice, the guest starts again with the disk as it left it.
+# no BAR mapped into QEMU; shared, guest memory in a file; twice, the guest starts again with the disk as it left it;
+# resets, the guest resets, removes and finds the controller again; amd, behind an AMD IOMMU of ours.
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 how=$1 who=$2 view=$3
 guest=$(dirname "${BASH_SOURCE[0]}")/guest
@@ -14,14 +15,16 @@ kernel=$("$guest/get-kernel.sh") || status=$?
 [ $status -eq 0 ] || fail "the guest's kernel: $status"
 
 size=$((64 << 20))
+unit=intel-vtd
+[ "$how" != amd ] || unit=amd-iommu
 mkdir "$WORK/own"
 MACHINES=$WORK/own
 cat >"$MACHINES/guest.toml" <<MACHINE
 [machine]
 name = "guest"
 [[iommu]]
-name = "dmar0"
-model = "intel-vtd"
+name = "iommu0"
+model = "$unit"
 [[device]]
 address = "0000:00:08.0"
 model = "nvme"
@@ -56,6 +59,8 @@ case $how in
     options=()
     words+=" twice"
     ;;
+  resets) words+=" resets" ;;
+  amd) ;;
   *) fail "unknown: $how" ;;
 esac
 
@@ -72,6 +77,7 @@ case $how in
   iommu) expect 'GUEST: DMA is translated, DMA' log && expect 'IR-PCI-MSI.*nvme0q1' log ;;
   intx) expect 'IO-APIC.*nvme0q0' log ;;
   twice) expect 'GUEST: starts again' log ;;
+  resets) expect 'GUEST: resets are over, .*flr' log ;;
   *) expect 'PCI-MSI.*nvme0q1' log ;;
 esac
 

@@ -63,7 +63,7 @@ void legacy(std::vector<Code>& out) {
   const Code maps[] = {{}, {0x0f}, {0x0f, 0x38}, {0x0f, 0x3a}};
   for (const Code& map : maps)
     for (const Code& prefix : {Code{}, Code{0x66}, Code{0xf2}, Code{0xf3}, Code{0xf0}})
-      for (const unsigned rex : {0x00, 0x48, 0x44})
+      for (const unsigned rex : {0x00u, 0x48u, 0x44u})
         for (unsigned opcode = 0; opcode < 256; ++opcode)
           for (unsigned reg = 0; reg < 8; ++reg) {
             Code code = prefix;
@@ -78,10 +78,10 @@ void legacy(std::vector<Code>& out) {
 void vex(std::vector<Code>& out) {
   for (unsigned map = 1; map <= 3; ++map)
     for (unsigned low = 0; low < 8; ++low)  // L and pp
-      for (const unsigned w : {0x00, 0x80})
-        for (const unsigned v : {0x70, 0x78})  // xmm1, or none
+      for (const unsigned w : {0x00u, 0x80u})
+        for (const unsigned v : {0x70u, 0x78u})  // xmm1, or none
           for (unsigned opcode = 0; opcode < 256; ++opcode)
-            for (const unsigned reg : {0, 1, 2, 3, 6})
+            for (const unsigned reg : {0u, 1u, 2u, 3u, 6u})
               for (const bool vsib : {false, true}) {
                 Code code = {0xc4, static_cast<std::uint8_t>(0xe0 | map), static_cast<std::uint8_t>(w | v | low),
                              static_cast<std::uint8_t>(opcode)};
@@ -91,11 +91,11 @@ void vex(std::vector<Code>& out) {
 }
 
 void evex(std::vector<Code>& out) {
-  for (const unsigned map : {1, 2, 3, 5, 6})
+  for (const unsigned map : {1u, 2u, 3u, 5u, 6u})
     for (unsigned pp = 0; pp < 4; ++pp)
-      for (const unsigned w : {0x00, 0x80})
-        for (const unsigned v : {0x70, 0x78})
-          for (const unsigned last : {0x48, 0x49, 0xc9, 0x58, 0xd9, 0x09, 0x29})  // z, L, b, mask
+      for (const unsigned w : {0x00u, 0x80u})
+        for (const unsigned v : {0x70u, 0x78u})
+          for (const unsigned last : {0x48u, 0x49u, 0xc9u, 0x58u, 0xd9u, 0x09u, 0x29u})  // z, L, b, mask
             for (unsigned opcode = 0; opcode < 256; ++opcode)
               for (const bool vsib : {false, true}) {
                 Code code = {0x62, static_cast<std::uint8_t>(0xf0 | map), static_cast<std::uint8_t>(w | v | 4 | pp),

@@ -323,7 +323,7 @@ inline const Form kForms[] = {
     SSE("movddup (%%rdi), %%xmm1"),
     SSE("movshdup (%%rdi), %%xmm1"),
     SSE("palignr $5, (%%rdi), %%xmm1"),
-    SSE("pblendvb %%xmm0, (%%rdi), %%xmm1"),
+    SSE("movdqu 64(%%rdi), %%xmm0\npblendvb %%xmm0, (%%rdi), %%xmm1"),
     SSE("pcmpistri $0, (%%rdi), %%xmm1"),
     SSE("psllq (%%rdi), %%xmm1"),
     SSE("sqrtpd (%%rdi), %%xmm1"),

@@ -4,6 +4,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cerrno>
@@ -32,7 +33,9 @@ struct Record {
 std::array<Record, kSignals> records;
 FaultHandler fault_handler = nullptr;
 
-bool is_fault(int signal) { return signal == SIGSEGV || signal == SIGBUS || signal == SIGILL; }
+constexpr int kFaults[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE};  // process.cpp of the shim keeps them unblocked
+
+bool is_fault(int signal) { return std::ranges::find(kFaults, signal) != std::end(kFaults); }
 bool is_handler(std::uintptr_t handler) {
   return handler != reinterpret_cast<std::uintptr_t>(SIG_DFL) && handler != reinterpret_cast<std::uintptr_t>(SIG_IGN);
 }
@@ -45,7 +48,11 @@ std::uint64_t to_word(const sigset_t& set) {
 void set_mask(int how, std::uint64_t mask, std::uint64_t* old = nullptr) {
   ::syscall(SYS_rt_sigprocmask, how, &mask, old, kKernelMaskBytes);
 }
-std::uint64_t fault_bits() { return bit_of(SIGSEGV) | bit_of(SIGBUS) | bit_of(SIGILL); }
+std::uint64_t fault_bits() {
+  std::uint64_t bits = 0;
+  for (const int signal : kFaults) bits |= bit_of(signal);
+  return bits;
+}
 
 // libc's own, past a sanitizer's: that one may be our caller, and hold its lock.
 int real_sigaction(int signal, const struct sigaction* action, struct sigaction* old) {

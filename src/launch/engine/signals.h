@@ -3,7 +3,8 @@
 //
 // Every handler that the program installs is recorded and replaced by one of ours. While its thread is inside the
 // engine, a signal is sent again to the thread and left blocked: the kernel delivers it, with its own siginfo, when the
-// thread leaves. SIGSEGV, SIGBUS and SIGILL are always ours: BAR accesses and guarded copies first, then the program.
+// thread leaves. SIGSEGV, SIGBUS, SIGILL and SIGFPE are always ours: BAR accesses and guarded copies
+// first, then the program.
 #pragma once
 
 #include <signal.h>

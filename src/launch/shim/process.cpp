@@ -37,7 +37,7 @@ sighandler_t set_handler(int signal, sighandler_t handler, int flags) {
 const sigset_t* without_faults(const sigset_t* mask, sigset_t* copy) {
   if (mask == nullptr || run_dir[0] == '\0' || inside()) return mask;
   *copy = *mask;
-  constexpr int kFaults[] = {SIGSEGV, SIGBUS, SIGILL};
+  constexpr int kFaults[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE};
   for (const int fault : kFaults) sigdelset(copy, fault);
   return copy;
 }

@@ -34,11 +34,12 @@ class Bus {
   bool writable(std::uintptr_t to, std::size_t bytes);
 
   struct Fault {
-    int signal = 0;  // SIGSEGV or SIGBUS
+    int signal = 0;  // SIGSEGV or SIGBUS; SIGFPE of the instruction
     int code = 0;
     std::uintptr_t address = 0;
   };
   const Fault& fault() const { return fault_; }
+  void fail(const Fault& fault) { fault_ = fault; }
 
  private:
   const TrapRegion* device_at(std::uintptr_t address, bool write);

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "launch/trap/emulate.h"
 
+#include <signal.h>
+
 #include <algorithm>
 #include <bit>
 #include <cstring>
@@ -374,7 +376,10 @@ bool run_native(const Work& w) {
   const auto write = [&](unsigned at, unsigned size) { return w.bus.write(w.address + at, &operand[at], size); };
   if (w.in.writes && !each_piece(w, may_write)) return false;
   if (w.in.reads && !each_piece(w, read)) return false;
-  run_code(w.in.code, w.regs, w.in.pointer, operand.data());
+  if (const int exception = run_code(w.in.code, w.regs, w.in.pointer, operand.data())) {
+    w.bus.fail({SIGFPE, exception, w.regs.rip()});
+    return false;
+  }
   if (w.in.writes && !each_piece(w, write)) return false;
   return w.done();
 }

@@ -11,6 +11,7 @@
 #include "launch/trap/bus.h"
 #include "launch/trap/emulate.h"
 #include "launch/trap/instruction.h"
+#include "launch/trap/native.h"
 
 namespace softiommu::launch {
 namespace {
@@ -81,6 +82,7 @@ bool missing_store(const TrapRegions& regions, ucontext_t* context) {
 bool handle_fault(const TrapRegions& regions, int signal, siginfo_t* info, ucontext_t* context) {
   const auto address = reinterpret_cast<std::uintptr_t>(info->si_addr);
   const bool from_kernel = info->si_code > 0;
+  if (signal == SIGFPE) return from_kernel && native_recover(info->si_code, context);
   if (from_kernel && (signal == SIGILL ? missing_store(regions, context)
                                        : signal == SIGSEGV && TrapRegions::Reader(regions).find(address) != nullptr)) {
     Registers registers(context);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// What a SIGSEGV, SIGBUS or SIGILL means: an access to a mapped BAR, a guarded copy that hit a hole, or the program's
+// What a SIGSEGV, SIGBUS, SIGILL or SIGFPE means: an access to a mapped BAR, a guarded copy that hit a hole, or the program's
 // own fault.
 #pragma once
 

@@ -10,8 +10,9 @@
 
 // void softiommu_run_native(state = rdi, mask = rsi, general = rdx, code = rcx)
 //   state    an XSAVE image of the components in `mask`, or an FXSAVE image if `mask` is 0
-//   general  rax, rcx, rdx, rbx, (rsp), rbp, rsi, rdi, r8..r15, flags
-// The code ends with a jump to softiommu_native_back. x87 and SSE are then set up as for any function.
+//   general  rax, rcx, rdx, rbx, (rsp), rbp, rsi, rdi, r8..r15, flags, the exception
+// The code ends with a jump to softiommu_native_back; while it runs, 8(%rsp) holds `general`. x87 and SSE are then set
+// up as for any function.
 asm(R"(
   .pushsection .text
   .hidden softiommu_run_native
@@ -152,7 +153,8 @@ Image with_jump_back(std::span<const std::uint8_t> code) {
   return image;
 }
 
-constexpr unsigned kGeneral = 16, kFlags = 16;
+constexpr unsigned kGeneral = 16, kFlags = 16, kException = 17;
+constexpr unsigned kGeneralAt = 8;  // from the stack pointer of running code
 // What an instruction may read and change; the rest of the flags is the handler's (the trap flag, for one).
 constexpr std::uint64_t kUserFlags = 0x8d5 | 0x400;
 
@@ -180,17 +182,31 @@ std::uint16_t keep_code(std::span<const std::uint8_t> code) {
   return 0;
 }
 
-void run_code(std::uint16_t code, Registers& registers, unsigned pointer, void* operand) {
-  std::array<std::uint64_t, kGeneral + 1> general;
+int run_code(std::uint16_t code, Registers& registers, unsigned pointer, void* operand) {
+  std::array<std::uint64_t, kException + 1> general;
   for (unsigned i = 0; i < kGeneral; ++i) general[i] = registers.get(i, 8);
   general[pointer] = reinterpret_cast<std::uint64_t>(operand);
   general[kFlags] = registers.flags() & kUserFlags;
+  general[kException] = 0;
   const Registers::Saved saved = registers.saved();
   softiommu_run_native(saved.image, saved.components, general.data(), arena() + code * kSlotBytes);
+  if (general[kException] != 0) return static_cast<int>(general[kException]);
   for (unsigned i = 0; i < kGeneral; ++i) {
     if (i != pointer && i != Registers::kRsp) registers.set(i, 8, general[i]);
   }
   registers.set_flags((registers.flags() & ~kUserFlags) | (general[kFlags] & kUserFlags));
+  return 0;
+}
+
+bool native_recover(int code, ucontext_t* context) {
+  auto* registers = context->uc_mcontext.gregs;
+  const auto rip = static_cast<std::uint64_t>(registers[REG_RIP]), first = reinterpret_cast<std::uint64_t>(arena());
+  if (first == 0 || rip - first >= kSlots * kSlotBytes) return false;
+  std::uint64_t* general;
+  std::memcpy(&general, reinterpret_cast<const void*>(registers[REG_RSP] + kGeneralAt), sizeof general);
+  general[kException] = static_cast<std::uint64_t>(code);
+  registers[REG_RIP] = reinterpret_cast<greg_t>(softiommu_native_back);
+  return true;
 }
 
 }  // namespace softiommu::launch

@@ -702,6 +702,31 @@ TEST_F(Bar, AnInstructionThatCannotBeDoneIsTheProgramsFaultToo) {
   EXPECT_LT(t.address, static_cast<char*>(map_) + 1024);
 }
 
+int divided_by(volatile std::uint32_t* words) {
+  int low = 100, high = 0;
+  __asm__ volatile("idivl (%2)" : "+a"(low), "+d"(high) : "r"(words) : "cc", "memory");
+  return low;
+}
+
+TEST_F(Bar, ADivisionByARegisterThatIsZeroIsTheProgramsException) {
+  words_[0] = 7;
+  EXPECT_EQ(divided_by(words_), 14);
+  words_[0] = 0;
+  const Told t = told_of(SIGFPE, 0, [&] { divided_by(words_); });
+  EXPECT_EQ(t.signal, SIGFPE);
+  EXPECT_EQ(t.code, FPE_INTDIV);
+  volatile int zero = 0;
+  EXPECT_EQ(told_of(SIGFPE, 0, [&] { zero = 100 / zero; }).code, FPE_INTDIV) << "without a device";
+  const pid_t child = ::fork();
+  if (child == 0) {
+    divided_by(words_);
+    _exit(0);
+  }
+  int status = 0;
+  ::waitpid(child, &status, 0);
+  EXPECT_EQ(status & 0x7f, SIGFPE);
+}
+
 TEST_F(Bar, AnIllegalInstructionIsStillOne) {
   const Told t = told_of(SIGILL, 0, [] { __asm__ volatile("ud2"); });
   EXPECT_EQ(t.signal, SIGILL);

@@ -34,7 +34,7 @@ class Bus {
   bool writable(std::uintptr_t to, std::size_t bytes);
 
   struct Fault {
-    int signal = 0;  // SIGSEGV or SIGBUS; SIGFPE of the instruction
+    int signal = 0;  // SIGSEGV or SIGBUS, or what the instruction raised
     int code = 0;
     std::uintptr_t address = 0;
   };

@@ -376,8 +376,9 @@ bool run_native(const Work& w) {
   const auto write = [&](unsigned at, unsigned size) { return w.bus.write(w.address + at, &operand[at], size); };
   if (w.in.writes && !each_piece(w, may_write)) return false;
   if (w.in.reads && !each_piece(w, read)) return false;
-  if (const int exception = run_code(w.in.code, w.regs, w.in.pointer, operand.data())) {
-    w.bus.fail({SIGFPE, exception, w.regs.rip()});
+  if (const Exception exception = run_code(w.in.code, w.regs, w.in.pointer, operand.data()); exception.signal != 0) {
+    // A general protection fault has no address.
+    w.bus.fail({exception.signal, exception.code, exception.signal == SIGFPE ? w.regs.rip() : 0});
     return false;
   }
   if (w.in.writes && !each_piece(w, write)) return false;

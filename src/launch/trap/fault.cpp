@@ -64,6 +64,8 @@ void say_unknown(std::uintptr_t rip, std::uintptr_t address, std::span<const std
 
 namespace {
 
+bool is_access(int signal) { return signal == SIGSEGV || signal == SIGBUS; }
+
 // MOVDIRI and MOVDIR64B where the processor has neither: is the store for device registers?
 bool missing_store(const TrapRegions& regions, ucontext_t* context) {
   const Registers registers(context);
@@ -77,14 +79,20 @@ bool missing_store(const TrapRegions& regions, ucontext_t* context) {
   return TrapRegions::Reader(regions).find(to) != nullptr;
 }
 
+bool is_device_access(const TrapRegions& regions, int signal, std::uintptr_t address, ucontext_t* context) {
+  if (signal == SIGILL) return missing_store(regions, context);
+  return signal == SIGSEGV && TrapRegions::Reader(regions).find(address) != nullptr;
+}
+
 }  // namespace
 
 bool handle_fault(const TrapRegions& regions, int signal, siginfo_t* info, ucontext_t* context) {
   const auto address = reinterpret_cast<std::uintptr_t>(info->si_addr);
   const bool from_kernel = info->si_code > 0;
-  if (signal == SIGFPE) return from_kernel && native_recover(info->si_code, context);
-  if (from_kernel && (signal == SIGILL ? missing_store(regions, context)
-                                       : signal == SIGSEGV && TrapRegions::Reader(regions).find(address) != nullptr)) {
+  if (from_kernel && (signal == SIGFPE || signal == SIGSEGV) && native_recover({signal, info->si_code}, context)) {
+    return true;
+  }
+  if (from_kernel && is_device_access(regions, signal, address, context)) {
     Registers registers(context);
     std::array<std::uint8_t, 16> code{};
     const std::size_t known = read_code(registers.rip(), code);
@@ -102,7 +110,7 @@ bool handle_fault(const TrapRegions& regions, int signal, siginfo_t* info, ucont
     info->si_addr = reinterpret_cast<void*>(bus.fault().address);
     return false;
   }
-  return from_kernel && signal != SIGILL && guarded_copy_recover(context);
+  return from_kernel && is_access(signal) && guarded_copy_recover(context);
 }
 
 }  // namespace softiommu::launch

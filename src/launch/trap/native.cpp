@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
+#include <bit>
 #include <cstring>
 
 // void softiommu_run_native(state = rdi, mask = rsi, general = rdx, code = rcx)
@@ -182,7 +183,7 @@ std::uint16_t keep_code(std::span<const std::uint8_t> code) {
   return 0;
 }
 
-int run_code(std::uint16_t code, Registers& registers, unsigned pointer, void* operand) {
+Exception run_code(std::uint16_t code, Registers& registers, unsigned pointer, void* operand) {
   std::array<std::uint64_t, kException + 1> general;
   for (unsigned i = 0; i < kGeneral; ++i) general[i] = registers.get(i, 8);
   general[pointer] = reinterpret_cast<std::uint64_t>(operand);
@@ -190,21 +191,21 @@ int run_code(std::uint16_t code, Registers& registers, unsigned pointer, void* o
   general[kException] = 0;
   const Registers::Saved saved = registers.saved();
   softiommu_run_native(saved.image, saved.components, general.data(), arena() + code * kSlotBytes);
-  if (general[kException] != 0) return static_cast<int>(general[kException]);
+  if (general[kException] != 0) return std::bit_cast<Exception>(general[kException]);
   for (unsigned i = 0; i < kGeneral; ++i) {
     if (i != pointer && i != Registers::kRsp) registers.set(i, 8, general[i]);
   }
   registers.set_flags((registers.flags() & ~kUserFlags) | (general[kFlags] & kUserFlags));
-  return 0;
+  return {};
 }
 
-bool native_recover(int code, ucontext_t* context) {
+bool native_recover(Exception exception, ucontext_t* context) {
   auto* registers = context->uc_mcontext.gregs;
   const auto rip = static_cast<std::uint64_t>(registers[REG_RIP]), first = reinterpret_cast<std::uint64_t>(arena());
   if (first == 0 || rip - first >= kSlots * kSlotBytes) return false;
   std::uint64_t* general;
   std::memcpy(&general, reinterpret_cast<const void*>(registers[REG_RSP] + kGeneralAt), sizeof general);
-  general[kException] = static_cast<std::uint64_t>(code);
+  general[kException] = std::bit_cast<std::uint64_t>(exception);
   registers[REG_RIP] = reinterpret_cast<greg_t>(softiommu_native_back);
   return true;
 }

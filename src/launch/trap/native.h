@@ -19,11 +19,17 @@ inline constexpr std::size_t kOperandBytes = 64;
 // allocates nothing.
 std::uint16_t keep_code(std::span<const std::uint8_t> code);
 
-// `pointer` is the register that stands for the memory operand; it keeps its value. 0, or the si_code of the arithmetic
-// exception (SIGFPE) that the instruction ended with: then general registers are as before.
-int run_code(std::uint16_t code, Registers& registers, unsigned pointer, void* operand);
+// What a copy ended with instead of running through; no signal: it ran.
+struct Exception {
+  int signal = 0, code = 0;
+};
 
-// For a handler of SIGFPE: true if a copy has raised it; the handler returns, and run_code() answers.
-bool native_recover(int code, ucontext_t* context);
+// `pointer` is the register that stands for the memory operand; it keeps its value. After an exception the general
+// registers are as before.
+Exception run_code(std::uint16_t code, Registers& registers, unsigned pointer, void* operand);
+
+// For a handler of SIGFPE and SIGSEGV: true if a copy has raised it (a division by zero, a value that a register cannot
+// take); the handler returns, and run_code() answers.
+bool native_recover(Exception exception, ucontext_t* context);
 
 }  // namespace softiommu::launch

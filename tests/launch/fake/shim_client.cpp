@@ -727,6 +727,14 @@ TEST_F(Bar, ADivisionByARegisterThatIsZeroIsTheProgramsException) {
   EXPECT_EQ(status & 0x7f, SIGFPE);
 }
 
+TEST_F(Bar, AValueThatARegisterCannotTakeIsTheProgramsFault) {
+  words_[0] = ~0u;
+  const Told t = told_of(SIGSEGV, 0, [&] { __asm__ volatile("ldmxcsr (%0)" : : "r"(words_)); });
+  EXPECT_EQ(t.signal, SIGSEGV);
+  EXPECT_EQ(t.code, SI_KERNEL);
+  EXPECT_EQ(t.address, nullptr);
+}
+
 TEST_F(Bar, AnIllegalInstructionIsStillOne) {
   const Told t = told_of(SIGILL, 0, [] { __asm__ volatile("ud2"); });
   EXPECT_EQ(t.signal, SIGILL);

@@ -18,8 +18,7 @@ class EventFd {
   // EBADF: `descriptor` is not open; EINVAL: not an eventfd.
   static Result<EventFd> take(Program& program, int descriptor);
   ~EventFd() { reset(); }
-  EventFd(EventFd&& other) noexcept
-      : descriptor_(std::exchange(other.descriptor_, -1)), given_(other.given_) {}
+  EventFd(EventFd&& other) noexcept : descriptor_(std::exchange(other.descriptor_, -1)), given_(other.given_) {}
   EventFd& operator=(EventFd&& other) noexcept {
     if (this != &other) {
       reset();

@@ -67,9 +67,8 @@ long set_memory(int fd, unsigned long request, unsigned long argument) {
   if (!peek(argument, region)) return pass(fd, request, argument);
   const uint64_t unaligned = (region.memory_size | region.guest_phys_addr | region.userspace_addr) & kPageMask;
   const bool bar =
-      region.memory_size != 0 && unaligned == 0 && tracked(region.slot) && in_engine([&](const SoftiommuEngine& e) {
-        return e.is_trapped(region.userspace_addr, region.memory_size);
-      }) != 0;
+      region.memory_size != 0 && unaligned == 0 && tracked(region.slot) &&
+      in_engine([&](const SoftiommuEngine& e) { return e.is_trapped(region.userspace_addr, region.memory_size); }) != 0;
   if (bar && is_link(fd, "anon_inode:kvm-vm")) {
     mark_empty(region.slot);
     return 0;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// What a SIGSEGV, SIGBUS, SIGILL or SIGFPE means: an access to a mapped BAR, a guarded copy that hit a hole, or the program's
-// own fault.
+// What a SIGSEGV, SIGBUS, SIGILL or SIGFPE means: an access to a mapped BAR, a guarded copy that hit a hole, or the
+// program's own fault.
 #pragma once
 
 #include <signal.h>

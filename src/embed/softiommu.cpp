@@ -176,7 +176,7 @@ struct Computer::Impl {
 
 Computer::Computer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {
   for (const auto& function : impl_->machine->functions())
-    impl_->devices.push_back(Device(function->bdf().text(), function.get(), nullptr));
+    if (function->present()) impl_->devices.push_back(Device(function->bdf().text(), function.get(), nullptr));
   for (const auto& device : impl_->machine->platform_devices())
     impl_->devices.push_back(Device(device->name(), nullptr, device.get()));
 }

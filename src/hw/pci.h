@@ -81,6 +81,11 @@ inline constexpr Register kSubsystemVendor{0x2c, 2, RegisterAccess::ro, 0, Layou
 inline constexpr Register kSubsystem{0x2e, 2, RegisterAccess::ro, 0, Layout{"pci.subsystem", "PCI 3.0 6.2.4", {
     {"ID", 15, 0, "id of the board"},
 }}};
+inline constexpr Register kRom{0x30, 4, RegisterAccess::rw, 0, Layout{"pci.rom", "PCI 3.0 6.2.5.2", {
+    {"ENABLE",  0,  0,  "decode the expansion ROM"},
+    {"ADDRESS", 31, 11, "base address; bits below the size read as zero"},
+}}};
+inline constexpr std::uint64_t kLeastRomBytes = 2048;
 inline constexpr Register kCapabilities{0x34, 1, RegisterAccess::ro, 0, Layout{"pci.capabilities", "PCI 3.0 6.7", {
     {"OFFSET", 7, 0, "first capability"},
 }}};
@@ -299,6 +304,53 @@ inline constexpr Register kAllocation{0x0c, 4, RegisterAccess::rw, 0, Layout{"pc
     {"REQUESTS", 31, 0, "page requests that may be outstanding"},
 }}};
 }  // namespace pri
+
+// Single-root I/O virtualisation (PCIe 5.0, 9.3.3): one physical function and the virtual ones that it brings about.
+namespace sriov {
+inline constexpr unsigned kBytes = 0x40;
+inline constexpr std::uint32_t kBar0Offset = 0x24;  // six of them, of the first virtual function
+inline constexpr Register kCapabilities{0x04, 4, RegisterAccess::ro, 0, Layout{"pci.sriov.capabilities", "PCIe 5.0 9.3.3.2", {
+    {"MIGRATION", 0,  0,  "virtual functions can be migrated"},
+    {"ARI",       1,  1,  "offset and stride are the same with ARI and without"},
+    {"MESSAGE",   31, 21, "interrupt message number of migration"},
+}}};
+inline constexpr Register kControl{0x08, 2, RegisterAccess::rw, 0, Layout{"pci.sriov.control", "PCIe 5.0 9.3.3.3", {
+    {"VFE", 0, 0, "virtual functions are there"},
+    {"VME", 1, 1, "migration is enabled"},
+    {"MIE", 2, 2, "and its interrupt"},
+    {"MSE", 3, 3, "virtual functions decode memory"},
+    {"ARI", 4, 4, "device numbers belong to the function number"},
+}}};
+inline constexpr Register kInitial{0x0c, 2, RegisterAccess::ro, 0, Layout{"pci.sriov.initial", "PCIe 5.0 9.3.3.5", {
+    {"FUNCTIONS", 15, 0, "virtual functions at first; all of them without migration"},
+}}};
+inline constexpr Register kTotal{0x0e, 2, RegisterAccess::ro, 0, Layout{"pci.sriov.total", "PCIe 5.0 9.3.3.6", {
+    {"FUNCTIONS", 15, 0, "virtual functions that there can be"},
+}}};
+inline constexpr Register kNumber{0x10, 2, RegisterAccess::rw, 0, Layout{"pci.sriov.number", "PCIe 5.0 9.3.3.7", {
+    {"FUNCTIONS", 15, 0, "virtual functions that software wants"},
+}}};
+inline constexpr Register kDependency{0x12, 1, RegisterAccess::ro, 0, Layout{"pci.sriov.dependency", "PCIe 5.0 9.3.3.8", {
+    {"FUNCTION", 7, 0, "the function whose virtual functions come with ours; itself: none"},
+}}};
+inline constexpr Register kOffset{0x14, 2, RegisterAccess::ro, 0, Layout{"pci.sriov.offset", "PCIe 5.0 9.3.3.9", {
+    {"ID", 15, 0, "from the physical function's requester id to that of the first virtual one"},
+}}};
+inline constexpr Register kStride{0x16, 2, RegisterAccess::ro, 0, Layout{"pci.sriov.stride", "PCIe 5.0 9.3.3.10", {
+    {"ID", 15, 0, "from one virtual function's requester id to the next"},
+}}};
+inline constexpr Register kDeviceId{0x1a, 2, RegisterAccess::ro, 0, Layout{"pci.sriov.device", "PCIe 5.0 9.3.3.11", {
+    {"ID", 15, 0, "device id of the virtual functions"},
+}}};
+inline constexpr Register kSupportedPages{0x1c, 4, RegisterAccess::ro, 1, Layout{"pci.sriov.supported_pages", "PCIe 5.0 9.3.3.12", {
+    {"SIZES", 31, 0, "bit n: pages of 4 KiB << n"},
+}}};
+inline constexpr Register kSystemPage{0x20, 4, RegisterAccess::rw, 1, Layout{"pci.sriov.system_page", "PCIe 5.0 9.3.3.13", {
+    {"SIZE", 31, 0, "the one in use, which BARs of virtual functions are multiples of"},
+}}};
+// Of all models: behind every device number that a physical function may have, so that its device stays as it is.
+inline constexpr std::uint16_t kFirstOffset = 0x80, kFunctionStride = 1;
+}  // namespace sriov
 
 // Process address space ids (PCIe 5.0, 7.8.8).
 namespace pasid {

@@ -4,6 +4,7 @@
 // Storage and rules only: it knows no device, takes no lock, and allocates only while a function is built.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <span>
 #include <vector>
@@ -48,6 +49,8 @@ class ConfigSpace {
   // Reserves `bytes` (header included) and links it behind the last one. Returns its offset, 0: no room.
   unsigned add_capability(std::uint8_t id, unsigned bytes);
   unsigned add_extended_capability(std::uint16_t id, std::uint8_t version, unsigned bytes);
+  // The next extended capability is at `offset` or behind it.
+  void leave_room(unsigned offset) { free_extended_ = std::max(free_extended_, offset); }
   unsigned find_capability(std::uint8_t id) const;
   unsigned find_extended_capability(std::uint16_t id) const;
   // Everything as after power-on.

@@ -86,6 +86,11 @@ class Page {
   void device(const Bdf& bdf, std::size_t indent) {
     const auto spec = std::ranges::find(spec_.functions, bdf, &FunctionSpec::bdf);
     const PciFunction* function = machine_.function(bdf);
+    if (spec->physical) {
+      line("{:{}}{} {}, virtual function {} of {}", "", indent, bdf.text(), spec->model, function->virtual_number(),
+           spec->physical->text());
+      return;
+    }
     const std::string_view unit = topology_.unit_of(*spec);
     const std::string options = options_text(spec->options);
     line("{:{}}{} {} [{:04x}:{:04x}]{}{}, behind {}", "", indent, bdf.text(), spec->model, function->identity().vendor,

@@ -6,6 +6,10 @@
 #include "machine/machine.h"
 
 #include <algorithm>
+#include <bit>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
 #include <optional>
 
 #include "base/types.h"
@@ -15,8 +19,8 @@
 namespace softiommu {
 namespace {
 
-// Where BARs live: 32-bit ones (and small 64-bit ones, as firmware does it) in the first GiB, where the program's memory
-// never is, behind the tables that a small machine has there.
+// Where BARs live: 32-bit ones (and small 64-bit ones, as firmware does it) in the first GiB, where the program's
+// memory never is, behind the tables that a small machine has there.
 constexpr std::uint64_t kLowFirst = 0x1000'0000, kLowEnd = kGiB;
 std::uint64_t low_first(const MemorySpec& memory) {
   const std::uint64_t tables_end = memory.arena_first() + memory.table_arena;
@@ -58,6 +62,27 @@ class BarAddresses {
     return {};
   }
 
+  Result<> assign_rom(PciFunction& function, std::vector<std::byte> image) {
+    const std::uint64_t bytes = std::max<std::uint64_t>(std::bit_ceil(image.size()), kPageSize);
+    function.add_rom(std::move(image), TRY(place({.bytes = bytes})));
+    return {};
+  }
+
+  // Of a physical function whose virtual ones are built: each of their BARs is an array.
+  Result<> assign_virtual(PciFunction& function) {
+    const auto virtuals = function.virtual_functions();
+    for (unsigned bar = 0; bar < PciFunction::kBars && !virtuals.empty(); ++bar) {
+      const BarSpec& spec = virtuals.front()->bars()[bar];
+      if (spec.bytes == 0) continue;
+      const BarSpec array{.bytes = std::bit_ceil(spec.bytes * virtuals.size()), .memory64 = spec.memory64};
+      function.assign_virtual_bar(bar, TRY(place(array)));
+      for (PciFunction* const one : virtuals)
+        map_.add(PhysAddr{one->bar_address(bar)}, spec.bytes, one->bar_window(bar));
+      if (spec.memory64) ++bar;
+    }
+    return {};
+  }
+
  private:
   Result<std::uint64_t> place(const BarSpec& spec) {
     // A page of its own for each BAR: programs map whole pages.
@@ -71,6 +96,19 @@ class BarAddresses {
   Window low_, ports_{kPortFirst, kPortEnd}, high_;
   MmioMap& map_;
 };
+
+// EINVAL: it cannot be read, is empty or too large.
+Result<std::vector<std::byte>> read_rom(const std::string& path) {
+  constexpr std::uintmax_t kMost = 16 * kMiB;
+  std::error_code error;
+  const std::uintmax_t bytes = std::filesystem::file_size(path, error);
+  if (error || bytes == 0 || bytes > kMost) return fail(EINVAL, "an expansion ROM needs a file of 1 byte to 16 MiB");
+  std::vector<std::byte> image(bytes);
+  std::ifstream file(path, std::ios::binary);
+  if (!file.read(reinterpret_cast<char*>(image.data()), static_cast<std::streamsize>(bytes)))
+    return fail(EINVAL, "the file of an expansion ROM cannot be read");
+  return image;
+}
 
 template <class Model>
 const Model* find_model(std::string_view name, std::span<const Model> extra, std::span<const Model> built_in) {
@@ -91,6 +129,8 @@ struct Machine::Impl {
 
   Result<> create_units(const MachineOptions& options);
   Result<> create_functions(const MachineOptions& options);
+  Result<std::unique_ptr<PciFunction>> create_function(const FunctionSpec& wanted, const MachineOptions& options);
+  PciFunction* function(const Bdf& bdf) const;
   Result<> create_platform_devices();
   void find_isolation_sets();
   IommuUnit* unit(std::string_view name) const;
@@ -118,31 +158,45 @@ Result<> Machine::Impl::create_units(const MachineOptions& options) {
   return {};
 }
 
+Result<std::unique_ptr<PciFunction>> Machine::Impl::create_function(const FunctionSpec& wanted,
+                                                                    const MachineOptions& options) {
+  const DeviceModel* model = find_model(wanted.model, options.extra_device_models, device_models());
+  if (!model) return fail(EINVAL, "the machine names a device model that does not exist");
+  const std::string_view name = topology.unit_of(wanted);
+  IommuUnit* behind = unit(name);
+  if (!behind && !name.empty()) return fail(EINVAL, "a device names an IOMMU that the machine does not have");
+  const bool multifunction = !wanted.physical && topology.multifunction(wanted.bdf);
+  const PciFunction::Context context{.bdf = wanted.bdf,
+                                     .memory = *memory,
+                                     .unit = behind,
+                                     .stream = topology.requester(wanted),
+                                     .executor = *executor,
+                                     .multifunction = multifunction,
+                                     .acs = wanted.acs && multifunction,
+                                     .services = wanted.services,
+                                     .virtual_functions = wanted.vfs,
+                                     .physical = wanted.physical ? function(*wanted.physical) : nullptr};
+  return model->create(context, wanted.options);
+}
+
+// In bus order, so that a physical function comes before its virtual ones.
 Result<> Machine::Impl::create_functions(const MachineOptions& options) {
   BarAddresses addresses(spec.memory, registers);
   functions.reserve(spec.functions.size());
   const Bdf* previous = nullptr;
   for (const FunctionSpec& wanted : spec.functions) {
-    const DeviceModel* model = find_model(wanted.model, options.extra_device_models, device_models());
-    if (!model) return fail(EINVAL, "the machine names a device model that does not exist");
     if (previous && *previous == wanted.bdf) return fail(EINVAL, "two devices of the machine have the same address");
-    const std::string_view name = topology.unit_of(wanted);
-    IommuUnit* behind = unit(name);
-    if (!behind && !name.empty()) return fail(EINVAL, "a device names an IOMMU that the machine does not have");
-    const PciFunction::Context context{.bdf = wanted.bdf,
-                                       .memory = *memory,
-                                       .unit = behind,
-                                       .stream = topology.requester(wanted),
-                                       .executor = *executor,
-                                       .multifunction = topology.multifunction(wanted.bdf),
-                                       .acs = wanted.acs && topology.multifunction(wanted.bdf),
-                                       .services = wanted.services};
-    auto function = TRY(model->create(context, wanted.options));
-    TRY(addresses.assign(*function));
+    auto function = TRY(create_function(wanted, options));
+    if (!wanted.physical) TRY(addresses.assign(*function));
+    if (!wanted.rom.empty()) {
+      auto image = TRY(read_rom(wanted.rom));
+      TRY(addresses.assign_rom(*function, std::move(image)));
+    }
     executor->add(*function);
     functions.push_back(std::move(function));
     previous = &wanted.bdf;
   }
+  for (const auto& function : functions) TRY(addresses.assign_virtual(*function));
   return {};
 }
 
@@ -167,6 +221,12 @@ void Machine::Impl::find_isolation_sets() {
   }
 }
 
+PciFunction* Machine::Impl::function(const Bdf& bdf) const {
+  for (const auto& function : functions)
+    if (function->bdf() == bdf) return function.get();
+  return nullptr;
+}
+
 IommuUnit* Machine::Impl::unit(std::string_view name) const {
   for (const auto& unit : units)
     if (unit->name() == name) return unit.get();
@@ -176,6 +236,8 @@ IommuUnit* Machine::Impl::unit(std::string_view name) const {
 Result<std::unique_ptr<Machine>> Machine::create(const MachineSpec& spec, const MachineOptions& options) {
   return without_throwing([&]() -> Result<std::unique_ptr<Machine>> {
     auto impl = std::make_unique<Impl>(spec);
+    for (const FunctionSpec& physical : spec.functions)
+      std::ranges::move(virtual_functions_of(physical), std::back_inserter(impl->spec.functions));
     std::ranges::sort(impl->spec.functions, {}, &FunctionSpec::bdf);
     impl->memory = TRY(Memory::create(spec.memory));
     impl->memory->set_findings(&impl->findings);
@@ -210,11 +272,7 @@ PlatformDevice* Machine::platform_device(std::string_view name) const {
   return nullptr;
 }
 
-PciFunction* Machine::function(const Bdf& bdf) const {
-  for (const auto& function : impl_->functions)
-    if (function->bdf() == bdf) return function.get();
-  return nullptr;
-}
+PciFunction* Machine::function(const Bdf& bdf) const { return impl_->function(bdf); }
 
 std::vector<StreamId> Machine::stream_ids(const PciFunction& function) const {
   for (const FunctionSpec& wanted : impl_->spec.functions)

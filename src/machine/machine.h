@@ -66,9 +66,11 @@ class Machine {
   Executor& executor();
   Findings& findings();
   std::span<const std::unique_ptr<IommuUnit>> units() const;
-  std::span<const std::unique_ptr<PciFunction>> functions() const;  // in bus order; bridges are not among them
-  IommuUnit* unit(std::string_view name) const;                     // nullptr: none
-  PciFunction* function(const Bdf& bdf) const;                      // nullptr: none
+  // Every function that can ever be there, in bus order; bridges are not among them. PciFunction::present() says
+  // which are: the list stays as it is.
+  std::span<const std::unique_ptr<PciFunction>> functions() const;
+  IommuUnit* unit(std::string_view name) const;                               // nullptr: none
+  PciFunction* function(const Bdf& bdf) const;                                // nullptr: none
   std::span<const std::unique_ptr<PlatformDevice>> platform_devices() const;  // in the file's order
   PlatformDevice* platform_device(std::string_view name) const;               // nullptr: none
   // All ids under which `function`'s transactions reach its unit: its own first, then aliases.

@@ -7,6 +7,7 @@
 // mastering, the INTx level) is mirrored in atomics.
 #include "machine/pci_function.h"
 
+#include <algorithm>
 #include <bit>
 #include <cassert>
 #include <chrono>
@@ -29,6 +30,9 @@ constexpr std::uint64_t kDecoding =
 constexpr std::uint64_t kClearableStatus =
     pci::kStatus.layout.named() & ~(pci::kStatus["INTX"].mask() | pci::kStatus["CAP_LIST"].mask());
 
+// Where optional extended capabilities begin: I/OAT has words of its own before that.
+constexpr unsigned kBehindModels = 0x200;
+
 constexpr std::uint64_t ones(unsigned bytes) { return ~std::uint64_t{0} >> (64 - 8 * bytes); }
 
 // What a write of `value` at `offset` puts into the register at `target`, in that register's bit positions.
@@ -39,10 +43,13 @@ constexpr std::uint64_t seen_at(unsigned target, unsigned offset, std::uint64_t 
 }  // namespace
 
 struct PciFunction::Config {
-  explicit Config(unsigned bytes) : space(bytes) {}
+  Config(unsigned bytes, const PciFunction* physical_function) : physical(physical_function), space(bytes) {}
 
-  // Brings the mirrors up to date after configuration space changed.
+  // Brings the mirrors up to date after configuration space changed, or whether the function is there.
   void refresh() REQUIRES(mutex);
+  void refresh_virtualisation() REQUIRES(mutex);
+  bool is_there() const REQUIRES(mutex);
+  void power_on() REQUIRES(mutex);
   // Of an optional capability.
   template <std::size_t N>
   bool is_set(unsigned capability, const hw::Register<N>& row, const hw::Field& field) const REQUIRES(mutex) {
@@ -58,18 +65,24 @@ struct PciFunction::Config {
     return space.read(capability + pci::msix::kControl.offset, pci::msix::kControl.bytes);
   }
 
+  const PciFunction* const physical;  // of a virtual function
+  unsigned number = 0;                // and which it is
   FutexLock mutex;
   ConfigSpace space GUARDED_BY(mutex);
   std::optional<MsixTable> msix GUARDED_BY(mutex);
   std::array<std::uint64_t, kBars> assigned GUARDED_BY(mutex){};
   // Capabilities; fixed once the function is built.
-  unsigned power = 0, express = 0, msi_at = 0, msix_at = 0, ats = 0, pri = 0, pasid = 0;
+  unsigned power = 0, express = 0, msi_at = 0, msix_at = 0, ats = 0, pri = 0, pasid = 0, sriov = 0;
+  bool unplugged GUARDED_BY(mutex) = false;
 
-  std::atomic<std::uint64_t> command{0};  // the command register; nothing is decoded or mastered in D3hot
-  std::atomic<bool> messages{false};      // MSI or MSI-X is enabled
-  std::atomic<bool> pasids{false};        // requests may carry one
-  std::atomic<bool> intx{false};          // the level that the model holds
-  std::atomic<bool> intx_fell{false};     // since the sink was told
+  std::atomic<bool> present{true};
+  std::atomic<std::uint64_t> command{0};  // the command register; nothing is decoded or mastered in D3hot, or when gone
+  std::atomic<unsigned> virtual_enabled{0};   // so many virtual functions are there
+  std::atomic<bool> virtual_decoding{false};  // and decode memory
+  std::atomic<bool> messages{false};          // MSI or MSI-X is enabled
+  std::atomic<bool> pasids{false};            // requests may carry one
+  std::atomic<bool> intx{false};              // the level that the model holds
+  std::atomic<bool> intx_fell{false};         // since the sink was told
   std::atomic<bool> in_dma{false};
 
   FutexLock delivery;
@@ -77,27 +90,54 @@ struct PciFunction::Config {
   bool told_intx GUARDED_BY(delivery) = false;  // the level that the sink knows
 };
 
+bool PciFunction::Config::is_there() const {
+  if (unplugged) return false;
+  return physical == nullptr || (physical->present() && number < physical->enabled_virtual_functions());
+}
+
 void PciFunction::Config::refresh() {
   std::uint64_t now = space.read(pci::kCommand.offset, pci::kCommand.bytes);
+  // Virtual functions have no memory enable of their own (PCIe 5.0, 9.3.4.1.3).
+  if (physical != nullptr) now = pci::kCommand["MEM"].set(now, physical->config_->virtual_decoding.load());
   if (power != 0) {
     const std::uint32_t state = space.read(power + pci::pm::kControl.offset, pci::pm::kControl.bytes);
     if (pci::pm::kControl["STATE"].get(state) != pci::pm::kD0) now &= ~kDecoding;
   }
-  command.store(now, std::memory_order_seq_cst);
+  present.store(is_there(), std::memory_order_release);
+  command.store(is_there() ? now : 0, std::memory_order_seq_cst);
+  if (sriov != 0) refresh_virtualisation();
   const bool msi = msi_at != 0 && pci::msi::kControl["ENABLE"].is_set(control(msi_at));
   messages.store(msi || msix_enabled(), std::memory_order_release);
   pasids.store(is_set(pasid, pci::pasid::kControl, pci::pasid::kControl["ENABLE"]), std::memory_order_release);
+}
+
+void PciFunction::Config::refresh_virtualisation() {
+  namespace io = pci::sriov;
+  const std::uint32_t control = space.read(sriov + io::kControl.offset, io::kControl.bytes);
+  const std::uint32_t total = space.read(sriov + io::kTotal.offset, io::kTotal.bytes);
+  const std::uint32_t wanted = space.read(sriov + io::kNumber.offset, io::kNumber.bytes);
+  virtual_enabled.store(io::kControl["VFE"].is_set(control) ? std::min(wanted, total) : 0);
+  virtual_decoding.store(io::kControl["MSE"].is_set(control));
+}
+
+void PciFunction::Config::power_on() {
+  space.reset();
+  if (msix) msix->reset();
+  refresh();
 }
 
 // Everything as after power-on, but for what the operating system puts back before anybody else uses the function
 // (Linux: pci_restore_state): who may translate for it, and how.
 void PciFunction::Config::reset() {
   const std::uint32_t kept[] = {word_of(ats, pci::ats::kControl.offset), word_of(pri, pci::pri::kControl.offset),
-                                word_of(pasid, pci::pasid::kControl.offset)};
+                                word_of(pasid, pci::pasid::kControl.offset), word_of(sriov, pci::sriov::kNumber.offset),
+                                word_of(sriov, pci::sriov::kControl.offset)};
   space.reset();
   if (ats != 0) space.set(ats + pci::ats::kControl.offset, 2, kept[0]);
   if (pri != 0) space.set(pri + pci::pri::kControl.offset, 2, kept[1]);
   if (pasid != 0) space.set(pasid + pci::pasid::kControl.offset, 2, kept[2]);
+  if (sriov != 0) space.set(sriov + pci::sriov::kNumber.offset, 2, kept[3]);
+  if (sriov != 0) space.set(sriov + pci::sriov::kControl.offset, 2, kept[4]);
 }
 
 bool PciFunction::Config::msix_enabled() const {
@@ -127,16 +167,23 @@ PciFunction::PciFunction(const Context& context, const FunctionIdentity& identit
     : executor_(context.executor),
       bdf_(context.bdf),
       identity_(identity),
+      physical_(context.physical),
       dma_(context.memory, context.unit, context.stream),
       can_stall_(context.services.stalls),
-      config_(std::make_unique<Config>(identity.pcie ? pci::kExtendedConfigBytes : pci::kConfigBytes)) {
+      config_(std::make_unique<Config>(identity.pcie ? pci::kExtendedConfigBytes : pci::kConfigBytes, physical_)) {
   dma_.set_name(bdf_.text());
   for (unsigned bar = 0; bar < kBars; ++bar) windows_[bar] = std::make_unique<Window>(*this, bar);
+  if (physical_ != nullptr) {
+    virtual_number_ = config_->number = static_cast<unsigned>(physical_->virtual_functions_.size());
+    physical_->virtual_functions_.push_back(this);
+  }
   define_bars(bars);
   define_header(context);
   if (identity.pcie) define_express(context);
   if (identity.pcie && context.acs) add_access_control();
   if (identity.pcie) add_translation_services(context);
+  if (identity.pcie && context.virtual_functions != 0) add_virtualisation(context);
+  if (physical_ != nullptr) define_virtual_header();
 }
 
 PciFunction::~PciFunction() {
@@ -167,6 +214,11 @@ void PciFunction::define_bars(std::span<const BarSpec> bars) {
   assert(bars.size() <= kBars);
   for (unsigned bar = 0; bar < bars.size(); ++bar) {
     bars_[bar] = bars[bar];
+    // Virtual functions decode whole pages of memory, and no ports (PCIe 5.0, 9.3.3.14).
+    if (physical_ != nullptr && bars[bar].bytes != 0) {
+      if (bars[bar].io) bars_[bar] = {};
+      bars_[bar].bytes = bars[bar].io ? 0 : std::max(bars[bar].bytes, kPageSize);
+    }
     assert(bars[bar].bytes == 0 || std::has_single_bit(bars[bar].bytes));
     assert(!bars[bar].memory64 || (bar + 1 < kBars && (bar + 1 == bars.size() || bars[bar + 1].bytes == 0)));
     assign_bar(bar, 0);
@@ -237,6 +289,7 @@ void PciFunction::add_access_control() {
 void PciFunction::add_translation_services(const Context& context) {
   const FutexGuard lock(config_->mutex);
   ConfigSpace& space = config_->space;
+  if (context.services.ats || context.services.pasid_bits != 0) space.leave_room(kBehindModels);
   if (context.services.ats) {
     namespace ats = pci::ats;
     config_->ats = space.add_extended_capability(pci::extended::kAddressTranslationServices, 1, ats::kBytes);
@@ -266,6 +319,73 @@ void PciFunction::add_translation_services(const Context& context) {
                     field_of(pasid::kCapabilities, pasid::kCapabilities["WIDTH"].put(context.services.pasid_bits)));
     space.define_at(config_->pasid, field_of(pasid::kControl, 0, pasid::kControl["ENABLE"].mask()));
   }
+}
+
+// ---- virtual functions
+
+void PciFunction::add_virtualisation(const Context& context) {
+  namespace io = pci::sriov;
+  const FutexGuard lock(config_->mutex);
+  ConfigSpace& space = config_->space;
+  space.leave_room(kBehindModels);
+  const unsigned at = config_->sriov = space.add_extended_capability(pci::extended::kSingleRootIo, 1, io::kBytes);
+  space.define_at(at, field_of(io::kCapabilities, io::kCapabilities["ARI"].mask()));
+  space.define_at(at, field_of(io::kControl, 0, io::kControl["VFE"].mask() | io::kControl["MSE"].mask()));
+  space.define_at(at, field_of(io::kInitial, context.virtual_functions));
+  space.define_at(at, field_of(io::kTotal, context.virtual_functions));
+  space.define_at(at, field_of(io::kNumber, 0, io::kNumber.layout.named()));
+  space.define_at(at, field_of(io::kDependency, bdf_.requester_id() & io::kDependency.layout.named()));
+  space.define_at(at, field_of(io::kOffset, io::kFirstOffset));
+  space.define_at(at, field_of(io::kStride, io::kFunctionStride));
+  space.define_at(at, field_of(io::kDeviceId, identity_.device));
+  space.define_at(at, field_of(io::kSupportedPages, io::kSupportedPages.reset));
+  space.define_at(at, field_of(io::kSystemPage, io::kSystemPage.reset, io::kSystemPage.reset));
+}
+
+// What a virtual function has not of its own reads as nothing (PCIe 5.0, 9.3.4.1): its ids are those of the physical
+// function and its capability, its memory is enabled there, it has no INTx.
+void PciFunction::define_virtual_header() {
+  const FutexGuard lock(config_->mutex);
+  ConfigSpace& space = config_->space;
+  space.define(field_of(pci::kVendor, pci::kVendor.layout.named()));
+  space.define(field_of(pci::kDevice, pci::kDevice.layout.named()));
+  space.define(field_of(pci::kCommand, 0, pci::kCommand["MASTER"].mask()));
+  space.define(field_of(pci::kCacheLine, 0));
+  space.define(field_of(pci::kInterruptLine, 0));
+  config_->refresh();
+}
+
+bool PciFunction::present() const { return config_->present.load(std::memory_order_acquire); }
+
+unsigned PciFunction::enabled_virtual_functions() const { return config_->virtual_enabled.load(); }
+
+void PciFunction::unplug() {
+  {
+    const FutexGuard lock(config_->mutex);
+    config_->unplugged = true;
+    config_->refresh();
+  }
+  quiesce();
+  for (PciFunction* const function : virtual_functions_) function->follow_physical();
+}
+
+void PciFunction::plug() {
+  const FutexGuard lock(config_->mutex);
+  config_->unplugged = false;
+  config_->power_on();
+  if (device_tlb_) device_tlb_->enable(false, false);
+}
+
+// The physical function, or what it enables, has changed.
+void PciFunction::follow_physical() {
+  {
+    const FutexGuard lock(config_->mutex);
+    const bool was_there = config_->present.load();
+    config_->refresh();
+    if (!was_there || config_->present.load()) return;
+    config_->power_on();  // whatever comes back is a new one
+  }
+  quiesce();
 }
 
 // ---- capabilities of models
@@ -343,33 +463,60 @@ void PciFunction::add_msix(unsigned vectors, unsigned bar, std::uint32_t table_o
 }
 
 void PciFunction::add_intx_pin(unsigned pin) {
+  if (physical_ != nullptr) return;
   has_intx_ = true;
   define_config(field_of(pci::kInterruptPin, pin));
 }
 
 // ---- BARs
 
-void PciFunction::assign_bar(unsigned bar, std::uint64_t address) {
-  const BarSpec& spec = bars_[bar];
-  if (spec.bytes == 0) return;
+// The registers of one BAR, the first of them at `at`.
+static void define_bar(ConfigSpace& space, unsigned at, const BarSpec& spec, std::uint64_t address) {
+  constexpr unsigned kHigh = 32;
   const std::uint64_t sizes = ~(spec.bytes - 1);
   std::uint64_t kind = pci::kIoBar0["IO"].mask();
   if (!spec.io)
     kind = pci::kBar0["TYPE"].put(spec.memory64 ? pci::kBarType64 : 0) | pci::kBar0["PREFETCH"].put(spec.prefetchable);
   const std::uint64_t value = (address & sizes) | kind;
-  const unsigned at = pci::kBar0.offset + bar * pci::kBarBytes;
-  constexpr unsigned kHigh = 32;
-  const FutexGuard lock(config_->mutex);
-  config_->assigned[bar] = address & sizes;
-  config_->space.define({.offset = at,
-                         .bytes = pci::kBarBytes,
-                         .value = static_cast<std::uint32_t>(value),
-                         .writable = static_cast<std::uint32_t>(sizes)});
+  space.define({.offset = at,
+                .bytes = pci::kBarBytes,
+                .value = static_cast<std::uint32_t>(value),
+                .writable = static_cast<std::uint32_t>(sizes)});
   if (spec.memory64)
-    config_->space.define({.offset = at + pci::kBarBytes,
-                           .bytes = pci::kBarBytes,
-                           .value = static_cast<std::uint32_t>(value >> kHigh),
-                           .writable = static_cast<std::uint32_t>(sizes >> kHigh)});
+    space.define({.offset = at + pci::kBarBytes,
+                  .bytes = pci::kBarBytes,
+                  .value = static_cast<std::uint32_t>(value >> kHigh),
+                  .writable = static_cast<std::uint32_t>(sizes >> kHigh)});
+}
+
+void PciFunction::assign_bar(unsigned bar, std::uint64_t address) {
+  const BarSpec& spec = bars_[bar];
+  if (spec.bytes == 0) return;
+  const FutexGuard lock(config_->mutex);
+  config_->assigned[bar] = address & ~(spec.bytes - 1);
+  if (physical_ != nullptr) return;  // its physical function's capability says where it is
+  define_bar(config_->space, pci::kBar0.offset + bar * pci::kBarBytes, spec, address);
+}
+
+void PciFunction::assign_virtual_bar(unsigned bar, std::uint64_t address) {
+  if (virtual_functions_.empty()) return;
+  const BarSpec& spec = virtual_functions_.front()->bars_[bar];
+  if (spec.bytes == 0) return;
+  for (PciFunction* const function : virtual_functions_)
+    function->assign_bar(bar, address + function->virtual_number_ * spec.bytes);
+  const FutexGuard lock(config_->mutex);
+  define_bar(config_->space, config_->sriov + pci::sriov::kBar0Offset + bar * pci::kBarBytes, spec, address);
+}
+
+std::uint64_t PciFunction::rom_bytes() const {
+  return rom_.empty() ? 0 : std::max<std::uint64_t>(std::bit_ceil(rom_.size()), pci::kLeastRomBytes);
+}
+
+void PciFunction::add_rom(std::vector<std::byte> image, std::uint64_t address) {
+  rom_ = std::move(image);
+  const std::uint64_t sizes = ~(rom_bytes() - 1) & pci::kRom["ADDRESS"].mask();
+  const FutexGuard lock(config_->mutex);
+  config_->space.define(field_of(pci::kRom, address & sizes, sizes | pci::kRom["ENABLE"].mask()));
 }
 
 std::uint64_t PciFunction::bar_address(unsigned bar) const {
@@ -422,6 +569,7 @@ std::uint32_t PciFunction::config_read(unsigned offset, unsigned bytes) {
   const FutexGuard lock(config_->mutex);
   ConfigSpace& space = config_->space;
   if (!space.is_access(offset, bytes)) return ~std::uint32_t{0};
+  if (!present()) return static_cast<std::uint32_t>(ones(bytes));
   constexpr hw::Field kIntx = pci::kStatus["INTX"];
   const std::uint32_t status = space.read(pci::kStatus.offset, pci::kStatus.bytes);
   space.set(pci::kStatus.offset, pci::kStatus.bytes,
@@ -433,7 +581,7 @@ void PciFunction::config_write(unsigned offset, unsigned bytes, std::uint32_t va
   bool start_reset = false, deliver = false;
   {
     const FutexGuard lock(config_->mutex);
-    if (!config_->space.is_access(offset, bytes)) return;
+    if (!config_->space.is_access(offset, bytes) || !present()) return;
     if (config_->express != 0) {
       const unsigned control = config_->express + pci::express::kDeviceControl.offset;
       const bool near = offset + bytes > control && offset < control + pci::express::kDeviceControl.bytes;
@@ -446,6 +594,7 @@ void PciFunction::config_write(unsigned offset, unsigned bytes, std::uint32_t va
       device_tlb_->enable(config_->is_set(config_->ats, pci::ats::kControl, pci::ats::kControl["ENABLE"]),
                           config_->is_set(config_->pri, pci::pri::kControl, pci::pri::kControl["ENABLE"]));
   }
+  for (PciFunction* const function : virtual_functions_) function->follow_physical();
   if (start_reset)
     reset();
   else if (deliver)
@@ -484,6 +633,13 @@ void PciFunction::reset() {
     if (config_->msix) config_->msix->reset();
     config_->refresh();  // bus mastering is off from here on
   }
+  quiesce();
+  for (PciFunction* const function : virtual_functions_)  // a reset of the physical function is theirs too
+    if (function->present()) function->reset();
+}
+
+// Nothing is mastered any more: the model begins anew.
+void PciFunction::quiesce() {
   settle_dma();
   if (device_tlb_) device_tlb_->forget();
   reset_registers();

@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // One PCI function: configuration space with hardware's write rules, BARs, interrupts out, DMA in.
 //
+// Whether its hardware is there may change at any time: a function can be unplugged, and a virtual function is there
+// while its physical one has it enabled. What is not there answers as an empty bus does: reads are ones, writes are
+// dropped, nothing is mastered. The object stays.
+//
 // Device models derive from it. Register accesses may come from a fault handler: a model takes only its own
 // register lock (a leaf), changes state and calls wake(); DMA and interrupts happen in step(), on the executor.
 #pragma once
@@ -81,6 +85,8 @@ class PciFunction : public Steppable {
     bool multifunction = false;
     bool acs = false;  // offers access control services
     TranslationServices services = {};
+    unsigned virtual_functions = 0;   // it offers so many
+    PciFunction* physical = nullptr;  // this is a virtual function of that one, which lives longer
   };
 
   PciFunction(const Context& context, const FunctionIdentity& identity, std::span<const BarSpec> bars);
@@ -98,9 +104,29 @@ class PciFunction : public Steppable {
   std::uint32_t msix_table_offset() const { return msix_table_offset_; }
   std::uint32_t msix_pba_offset() const { return msix_pba_offset_; }
   bool has_intx() const { return has_intx_; }
+
+  // Does its hardware answer? Any thread.
+  bool present() const;
+  // Surprise removal: nothing answers from here on, and its DMA has ended when this returns. With its virtual
+  // functions.
+  void unplug();
+  // The hardware is back, as after power-on.
+  void plug();
+  // Of a virtual function: its physical one, and its number there.
+  PciFunction* physical() const { return physical_; }
+  unsigned virtual_number() const { return virtual_number_; }
+  // Of a physical one: those that it can have, in order; empty without SR-IOV.
+  std::span<PciFunction* const> virtual_functions() const { return virtual_functions_; }
+  unsigned enabled_virtual_functions() const;  // the first so many are there
   unsigned config_bytes() const { return identity_.pcie ? 4096 : 256; }
   // Firmware's part: the address that `bar` holds now and after each reset, as Linux shows it (`resource`).
   void assign_bar(unsigned bar, std::uint64_t address);
+  // The same for all virtual functions, which follow each other from `address` on.
+  void assign_virtual_bar(unsigned bar, std::uint64_t address);
+  // The board's expansion ROM: what is in it, and where firmware puts it. Before anybody uses the function.
+  void add_rom(std::vector<std::byte> image, std::uint64_t address);
+  std::span<const std::byte> rom() const { return rom_; }
+  std::uint64_t rom_bytes() const;                // that its register asks for; 0: there is none
   std::uint64_t bar_address(unsigned bar) const;  // the assigned one, whatever configuration space holds now
 
   // Configuration space, as hardware: read-only bits stay, BARs answer their size mask, w1c status bits clear.
@@ -169,6 +195,10 @@ class PciFunction : public Steppable {
  private:
   class Window;
   struct Config;
+  void define_virtual_header();
+  void add_virtualisation(const Context& context);
+  void quiesce();
+  void follow_physical();
   void define_header(const Context& context);
   void define_bars(std::span<const BarSpec> bars);
   void define_express(const Context& context);
@@ -187,6 +217,10 @@ class PciFunction : public Steppable {
   unsigned msi_vectors_ = 0, msix_vectors_ = 0, msix_bar_ = 0;
   std::uint32_t msix_table_offset_ = 0, msix_pba_offset_ = 0;
   bool has_intx_ = false;
+  std::vector<std::byte> rom_;
+  PciFunction* const physical_;
+  unsigned virtual_number_ = 0;
+  std::vector<PciFunction*> virtual_functions_;  // complete before anybody asks
   DmaPort dma_;
   const bool can_stall_;
   std::unique_ptr<DeviceTlb> device_tlb_;  // nullptr: none

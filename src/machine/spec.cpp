@@ -257,7 +257,9 @@ Parsed<> Parser::device(const toml::table& table) {
                              .options = TRY(read_model(table, *hardware)),
                              .dma_alias_devfns = TRY(aliases(table)),
                              .acs = own.flag("acs"),
-                             .services = services});
+                             .services = services,
+                             .rom = own.text("rom"),
+                             .vfs = static_cast<unsigned>(own["vfs"])});
   devices_at_.push_back(&table);
   return {};
 }

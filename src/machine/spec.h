@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <expected>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -42,6 +43,9 @@ struct FunctionSpec {
   std::vector<std::uint8_t> dma_alias_devfns;  // also sends with these device.function numbers of its bus
   bool acs = true;                             // for a multifunction device: functions are isolated from each other
   TranslationServices services = {};
+  std::string rom = {};              // a file with the image of its expansion ROM
+  unsigned vfs = 0;                  // virtual functions that it can have
+  std::optional<Bdf> physical = {};  // this is one of them: Machine::create adds them
 };
 
 // A device that is not on PCI: a DMA engine whose requests carry the given ids.

@@ -9,6 +9,7 @@
 #include <set>
 #include <vector>
 
+#include "hw/pci.h"
 #include "machine/option_text.h"
 #include "machine/topology.h"
 
@@ -42,6 +43,7 @@ class Checker {
     if (Fault fault = each(spec_.bridges, &Checker::bus_range)) return fault;
     if (Fault fault = each(spec_.functions, &Checker::device)) return fault;
     if (Fault fault = each(spec_.functions, &Checker::function_zero)) return fault;
+    if (Fault fault = each(spec_.functions, &Checker::virtual_functions)) return fault;
     if (Fault fault = each(spec_.platform_devices, &Checker::platform_device)) return fault;
     return isolation();
   }
@@ -149,6 +151,31 @@ class Checker {
               bus_text(device.bdf.bus), above->bdf.text())};
     if (Fault fault = link_has_one_device(device.bdf, Section::device, index)) return fault;
     return one_segment(device, index);
+  }
+
+  Fault virtual_functions(const FunctionSpec& device, std::size_t index) {
+    if (device.vfs == 0) return std::nullopt;
+    const auto complain = [&](std::string what) { return Complaint{Section::device, index, "vfs", std::move(what)}; };
+    if (device.model == "nvme") return complain("an NVMe controller has no virtual functions here: use edu or ioat");
+    for (const BridgeSpec* bridge : topology_.path(device.bdf))
+      if (bridge->kind == BridgeKind::pcie_to_pci)
+        return complain(fmt::format("below {}, a {}, is conventional PCI: there are no virtual functions there",
+                                    bridge->bdf.text(), kind_name(bridge->kind)));
+    const unsigned devices = hw::pci::sriov::kFirstOffset >> 3;
+    if (device.bdf.device >= devices)
+      return complain(fmt::format("device {:02x}: virtual functions follow 0x{:02x} ids behind, so use 00 to {:02x}",
+                                  device.bdf.device, hw::pci::sriov::kFirstOffset, devices - 1));
+    Bdf before = device.bdf;
+    for (const FunctionSpec& function : virtual_functions_of(device)) {
+      if (function.bdf < before) return complain("the last virtual function would be beyond the bus: use fewer");
+      before = function.bdf;
+      if (!places_.insert(function.bdf).second)
+        return complain(
+            fmt::format("something is at {} already, where a virtual function would be: move it, or use "
+                        "fewer",
+                        function.bdf.text()));
+    }
+    return std::nullopt;
   }
 
   Fault function_zero(const FunctionSpec& device, std::size_t index) {

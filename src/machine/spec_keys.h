@@ -81,6 +81,11 @@ inline constexpr Option kDevice[] = {
     {"pasid_bits", Kind::integer, 0, 0, 20, "", "width of the PASIDs that it can send; 0: none"},
     {"stalls", Kind::flag, 0, 0, 1, "",
      "its faults may wait until software has answered, where its IOMMU can stall (firmware says `dma-can-stall`)"},
+    {"rom", Kind::text, kNone, 0, 0, "",
+     "a file with the image of its expansion ROM, of at most 16M; a path is taken from where the program runs"},
+    {"vfs", Kind::integer, 0, 0, 64, "",
+     "SR-IOV: virtual functions of the same model that it can have, with requester ids from its own + 0x80 on; they "
+     "are there once software enables them; not for `nvme`"},
     {"dma_aliases", Kind::texts, kNone, 0, 0, "",
      "it may also send under these addresses, as `[\"05.1\", \"05.2\"]`: device.function on its own bus"},
 };

@@ -12,6 +12,8 @@
 #include <algorithm>
 #include <numeric>
 
+#include "hw/pci.h"
+
 namespace softiommu {
 namespace {
 
@@ -142,6 +144,25 @@ std::string_view kind_name(BridgeSpec::Kind kind) {
   return "bridge";
 }
 
+std::vector<FunctionSpec> virtual_functions_of(const FunctionSpec& physical) {
+  std::vector<FunctionSpec> functions;
+  for (unsigned number = 0; number < physical.vfs; ++number) {
+    namespace io = hw::pci::sriov;
+    const unsigned id = physical.bdf.requester_id() + io::kFirstOffset + number * io::kFunctionStride;
+    FunctionSpec function = physical;
+    function.bdf.device = static_cast<std::uint8_t>(id >> 3 & 0x1f);
+    function.bdf.function = static_cast<std::uint8_t>(id & 7);
+    function.dma_alias_devfns.clear();
+    function.acs = true;
+    function.rom.clear();
+    function.services.pasid_bits = 0;
+    function.vfs = 0;
+    function.physical = physical.bdf;
+    functions.push_back(std::move(function));
+  }
+  return functions;
+}
+
 const BridgeSpec* Topology::bridge_above(const Bdf& bdf) const {
   if (bdf.bus == 0) return nullptr;
   for (const BridgeSpec& bridge : spec_.bridges)
@@ -166,9 +187,11 @@ std::uint8_t Topology::subordinate_bus(const BridgeSpec& bridge) const {
   return highest;
 }
 
+// Virtual functions are found through their physical one, never by looking for more functions of a device.
 bool Topology::multifunction(const Bdf& bdf) const {
   const auto here = [&](const auto& item) { return same_device(item.bdf, bdf); };
-  return std::ranges::count_if(spec_.functions, here) + std::ranges::count_if(spec_.bridges, here) > 1;
+  const auto found = [&](const FunctionSpec& function) { return !function.physical && here(function); };
+  return std::ranges::count_if(spec_.functions, found) + std::ranges::count_if(spec_.bridges, here) > 1;
 }
 
 std::string_view Topology::unit_of(const Bdf& bdf, const std::string& chosen) const {

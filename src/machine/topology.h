@@ -18,6 +18,10 @@ namespace softiommu {
 
 std::string_view kind_name(BridgeSpec::Kind kind);  // "root port", "PCIe-to-PCI bridge", ...
 
+// What the physical function of a machine file brings with it, in the order of their numbers: models and unit as its
+// own, each isolated from the others on their bus.
+std::vector<FunctionSpec> virtual_functions_of(const FunctionSpec& physical);
+
 // Functions that must be given away together. `functions` are positions in MachineSpec::functions, in bus order;
 // `bridges` are the bridges that Linux puts into the same group (they hold no program back from using it).
 struct IsolationGroup {

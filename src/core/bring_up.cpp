@@ -5,9 +5,7 @@
 #include <algorithm>
 
 #include "base/log.h"
-#include "base/trace.h"
 #include "core/bus_of.h"
-#include "core/plugged_device.h"
 #include "core/system.h"
 
 namespace softiommu {
@@ -17,9 +15,13 @@ class System::BringUp {
   BringUp(System& system, const Hardware& hardware) : system_(system), hardware_(hardware) {}
 
   void run() {
+    system_.isolation_reasons_ = hardware_.isolation_reasons;
+    system_.groups_.reserve(hardware_.functions.size());
+    system_.devices_.reserve(hardware_.functions.size());
     for (IommuUnit* unit : hardware_.units) add_unit(*unit);
     for (const Hardware::Function& function : hardware_.functions) add_device(function);
     std::erase_if(system_.groups_, [this](const auto& group) { return !has_default_domain(*group); });
+    system_.group_count_.store(system_.groups_.size());
   }
 
  private:
@@ -31,6 +33,7 @@ class System::BringUp {
 
   void add_unit(IommuUnit& unit);
   void add_device(const Hardware::Function& function);
+  static void leave_out(Device& device);
   bool probed(Device& device);
   bool join_group(Device& device);
   bool has_default_domain(Group& group);
@@ -64,7 +67,9 @@ void System::BringUp::add_device(const Hardware::Function& function) {
   system_.devices_.push_back(
       std::make_unique<Device>(function.name, function.function, function.stream_ids, function.isolation_set));
   Device& device = *system_.devices_.back();
+  device.number_ = static_cast<unsigned>(system_.devices_.size() - 1);
   device.can_stall_ = function.can_stall;
+  device.present_ = function.present;
   if (function.unit == nullptr) return;
   const auto served = std::ranges::find(served_, function.unit, &Served::unit);
   if (served == served_.end()) {
@@ -73,11 +78,18 @@ void System::BringUp::add_device(const Hardware::Function& function) {
   }
   device.driver_ = served->driver;
   device.unit_index_ = served->index;
+  if (!function.present) return;
   if (!probed(device)) {
     device.driver_ = nullptr;
     return;
   }
-  if (!join_group(device)) System::drop(device);
+  if (!join_group(device)) leave_out(device);
+}
+
+void System::BringUp::leave_out(Device& device) {
+  System::drop(device);
+  device.driver_ = nullptr;
+  device.group_ = nullptr;
 }
 
 bool System::BringUp::probed(Device& device) {
@@ -88,32 +100,11 @@ bool System::BringUp::probed(Device& device) {
   return false;
 }
 
-// Neither the fabric nor the driver may be overruled: devices of one isolation set are in one group, and so are
-// devices with one key. A group never mixes drivers.
 bool System::BringUp::join_group(Device& device) {
-  Driver& driver = *device.driver_;
-  const std::uint64_t key = driver.group_key(device);
-  const auto belongs = [&](const std::unique_ptr<Group>& group) {
-    const Device& member = *group->devices().front();
-    const bool same_key = &group->driver() == &driver && driver.group_key(member) == key;
-    return same_key || member.isolation_set() == device.isolation_set();
-  };
-  auto found = std::ranges::find_if(system_.groups_, belongs);
-  if (found == system_.groups_.end()) {
-    system_.groups_.push_back(std::make_unique<Group>(system_, driver, system_.next_group_++));
-    found = std::prev(system_.groups_.end());
-    if (device.isolation_set() < hardware_.isolation_reasons.size())
-      (*found)->reason_ = hardware_.isolation_reasons[device.isolation_set()];
-  }
-  Group& group = **found;
-  if (&group.driver() != &driver) {
-    log::error("{} {}: it cannot be isolated from {}, which driver {} serves: it is left out", bus_of(device),
-               device.name(), group.devices().front()->name(), group.driver().name());
-    return false;
-  }
-  group.add(device);
-  log::info("{} {}: Adding to iommu group {}", bus_of(device), device.name(), group.id());
-  if (trace::on()) trace::event("groups", "add_device_to_group", {{"device", device.name()}, {"group", group.id()}});
+  const auto home = system_.home_of(device);
+  if (!home) return false;
+  (*home)->add(device);
+  log::info("{} {}: Adding to iommu group {}", bus_of(device), device.name(), (*home)->id());
   return true;
 }
 
@@ -122,7 +113,7 @@ bool System::BringUp::has_default_domain(Group& group) {
   if (done) return true;
   log::error("iommu group {}: {} (errno {}): its devices ({}) are left out", group.id(), done.error().why,
              done.error().code, group.device_names());
-  for (Device* device : group.devices()) System::drop(*device);
+  for (Device* device : group.devices()) leave_out(*device);
   return false;
 }
 
@@ -134,38 +125,6 @@ Result<> System::probe(Device& device) {
     return region.kind == ReservedRegion::Kind::direct;
   });
   return {};
-}
-
-// The device stays blocked: nothing is attached to it.
-void System::drop(Device& device) {
-  device.driver_->release(device);
-  device.data_.reset();
-  device.driver_ = nullptr;
-  device.group_ = nullptr;
-}
-
-Result<std::unique_ptr<PluggedDevice>> System::plug(Driver& driver, const Hardware::Function& function) {
-  return without_throwing([&]() -> Result<std::unique_ptr<PluggedDevice>> {
-    // From here on its end takes the device out.
-    std::unique_ptr<PluggedDevice> plugged(new PluggedDevice(
-        std::make_unique<Device>(function.name, function.function, function.stream_ids, function.isolation_set),
-        std::make_unique<Group>(*this, driver, next_group_++)));
-    Device& device = *plugged->device_;
-    device.driver_ = &driver;
-    if (const auto done = probe(device); !done) {
-      device.driver_ = nullptr;
-      return std::unexpected(done.error());
-    }
-    plugged->group_->add(device);
-    TRY(plugged->group_->set_up_default_domain());
-    return plugged;
-  });
-}
-
-PluggedDevice::~PluggedDevice() {
-  if (device_->driver() == nullptr) return;
-  group_->shut_down();
-  System::drop(*device_);
 }
 
 Result<std::unique_ptr<System>> System::bring_up(const Hardware& hardware, std::vector<std::unique_ptr<Driver>> drivers,

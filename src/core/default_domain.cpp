@@ -39,18 +39,19 @@ Result<> map_direct(Domain& domain, IovaRange range) {
 
 void Group::add(Device& device) {
   const MutexLock lock(mutex_);
-  devices_.reserve(devices_.size() + 1);
-  switches_.resize(devices_.size() + 1);
-  if (!names_.empty()) names_ += ", ";
-  names_ += device.name();
-  devices_.push_back(&device);
+  Members& members = *all_members_.back();  // nobody else reads it yet
+  members.devices.reserve(members.devices.size() + 1);
+  switches_.resize(members.devices.size() + 1);
+  if (!members.names.empty()) members.names += ", ";
+  members.names += device.name();
+  members.devices.push_back(&device);
   device.group_ = this;
 }
 
 Result<std::vector<ReservedRegion>> Group::reserved_regions() const {
   return without_throwing([&]() -> Result<std::vector<ReservedRegion>> {
     std::vector<ReservedRegion> all;
-    for (const Device* device : devices_) {
+    for (const Device* device : devices()) {
       const auto regions = driver_.reserved_regions(*device);
       all.insert(all.end(), regions.begin(), regions.end());
     }
@@ -71,12 +72,12 @@ Result<std::vector<ReservedRegion>> Group::reserved_regions() const {
 
 // What the driver wants; where its devices disagree, identity serves all of them.
 DomainType Group::default_domain_type() const {
-  const DomainType first = driver_.default_domain_type(*devices_.front());
-  for (const Device* device : devices_) {
+  const DomainType first = driver_.default_domain_type(*devices().front());
+  for (const Device* device : devices()) {
     const DomainType type = driver_.default_domain_type(*device);
     if (type == first) continue;
     log::warning("{} {}: wants another default domain type than {}: identity is used", bus_of(*device), device->name(),
-                 devices_.front()->name());
+                 devices().front()->name());
     return DomainType::identity;
   }
   return first;
@@ -96,7 +97,7 @@ Result<> Group::set_up_default_domain() {
   const AttachResult<> answer = set_domain_locked(*wanted);
   record({.kind = AttachRecord::Kind::attach, .fresh = fresh}, wanted, answer, begin);
   if (answer) return {};
-  for (Device* device : devices_) block_device(driver_, *device);
+  for (Device* device : devices()) block_device(driver_, *device);
   return fail(answer.error().code, "the default domain cannot be attached");
 }
 
@@ -104,6 +105,14 @@ Result<std::unique_ptr<Domain>> Group::make_default_paging_domain() {
   auto domain = TRY(system_.allocate_domain(*this));
   TRY(map_direct_regions(*domain));
   return domain;
+}
+
+Result<> Group::map_direct_regions(Domain& domain, const Device& newcomer) const {
+  return without_throwing([&]() -> Result<> {
+    for (const ReservedRegion& region : driver_.reserved_regions(newcomer))
+      if (is_direct(region.kind)) TRY(map_direct(domain, region.range));
+    return {};
+  });
 }
 
 Result<> Group::map_direct_regions(Domain& domain) const {
@@ -120,10 +129,11 @@ void Group::shut_down() {
   const MutexLock lock(mutex_);
   detach_all_pasids_locked();
   Domain* last = nullptr;
-  if (std::ranges::any_of(devices_, &Device::requires_direct)) last = driver_.static_domain(DomainType::identity);
+  if (std::ranges::any_of(devices(), &Device::requires_direct)) last = driver_.static_domain(DomainType::identity);
   if (last == nullptr) last = driver_.static_domain(DomainType::blocked);
   if (domain_ != last && !force_to_locked(last))
     log::error("driver {} is broken: it cannot release group {}", driver_.name(), id_);
+  page_faults_.forget(0);
   owner_ = nullptr;
   owner_count_ = 0;
   domain_ = default_domain_ = blocking_domain_ = nullptr;

@@ -2,6 +2,7 @@
 // A device as the subsystem sees it: who it is, which driver and unit serve it, which group it is in.
 #pragma once
 
+#include <atomic>
 #include <memory>
 #include <string>
 #include <vector>
@@ -28,9 +29,12 @@ class Device {
   const std::vector<StreamId>& stream_ids() const { return stream_ids_; }
   unsigned isolation_set() const { return isolation_set_; }
 
+  // Is it there, and known? Devices come and go at run time; the object, its number and its group stay.
+  bool present() const { return present_.load(std::memory_order_acquire); }
+  unsigned number() const { return number_; }          // among the system's devices
   Driver* driver() const { return driver_; }           // nullptr: no IOMMU in front
   unsigned unit_index() const { return unit_index_; }  // among the driver's units
-  Group* group() const { return group_; }
+  Group* group() const { return group_; }              // nullptr: no IOMMU in front, or it was never there
   DeviceData* data() const { return data_.get(); }
   bool attach_deferred() const { return attach_deferred_; }
   bool requires_direct() const { return requires_direct_; }  // has 1:1 regions: may not be blocked
@@ -43,9 +47,11 @@ class Device {
   PciFunction* function_;
   std::vector<StreamId> stream_ids_;
   unsigned isolation_set_;
+  unsigned number_ = 0;
+  std::atomic<bool> present_{false};
   Driver* driver_ = nullptr;
   unsigned unit_index_ = 0;
-  Group* group_ = nullptr;
+  std::atomic<Group*> group_{nullptr};
   std::unique_ptr<DeviceData> data_;
   bool attach_deferred_ = false;
   bool requires_direct_ = false;

@@ -39,7 +39,8 @@ Hardware hardware_of(Machine& machine) {
                                   .unit = function->dma().unit(),
                                   .isolation_set = isolation_set_of(machine, function.get()),
                                   .function = function.get(),
-                                  .can_stall = function->can_stall()});
+                                  .can_stall = function->can_stall(),
+                                  .present = function->present()});
   for (std::size_t i = 0; i < machine.platform_devices().size(); ++i) {
     const PlatformDevice& device = *machine.platform_devices()[i];
     hardware.functions.push_back({.name = device.name(),

@@ -14,6 +14,12 @@
 
 namespace softiommu {
 
+Group::Group(System& system, Driver& driver, unsigned id, const Device& founder)
+    : system_(system), driver_(driver), id_(id), founder_(founder), key_(driver.group_key(founder)) {
+  all_members_.push_back(std::make_unique<Members>());
+  members_.store(all_members_.back().get());
+}
+
 Domain* Group::domain() const {
   const MutexLock lock(mutex_);
   return domain_;
@@ -91,17 +97,19 @@ AttachResult<> Group::check_gate(const Domain& domain) const {
     return driver_says(AttachFailure::incompatible,
                        {"IOMMU driver", system_.driver_number(domain.owner()), system_.driver_number(driver_)});
   if (system_.rules() != Rules::linux7 || !driver_.linux_ties_domains_to_a_unit()) return {};
-  const unsigned unit = domain.made_for_unit_.value_or(devices_.front()->unit_index());
-  const auto elsewhere = std::ranges::find_if(devices_, [&](const Device* d) { return d->unit_index() != unit; });
-  if (elsewhere == devices_.end()) return {};
+  const auto members = devices();
+  const unsigned unit = domain.made_for_unit_.value_or(founder_.unit_index());
+  const auto elsewhere = std::ranges::find_if(members, [&](const Device* d) { return d->unit_index() != unit; });
+  if (elsewhere == members.end()) return {};
   return driver_says(AttachFailure::incompatible, {"IOMMU unit", unit, (*elsewhere)->unit_index()});
 }
 
 // Blocking a device would take its 1:1 regions away. Linux warns here although the answer is "incompatible".
 AttachResult<> Group::check_direct_locked(const Domain& domain) const {
   if (domain.type() != DomainType::blocked && &domain != blocking_domain_) return {};
-  const auto device = std::ranges::find_if(devices_, [](const Device* d) { return d->requires_direct(); });
-  if (device == devices_.end()) return {};
+  const auto members = devices();
+  const auto device = std::ranges::find_if(members, [](const Device* d) { return d->requires_direct(); });
+  if (device == members.end()) return {};
   if (system_.rules() == Rules::linux7)
     log::warning("{} {}: it has 1:1 regions and may not be blocked", bus_of(**device), (*device)->name());
   return driver_says(AttachFailure::incompatible, {"1:1 regions", 0, 1});
@@ -125,7 +133,7 @@ AttachResult<> Group::set_domain_locked(Domain& domain) {
 // A device whose attach is deferred stays so when the group (re)turns to its default domain.
 std::span<Switch> Group::plan_locked(Domain* to) {
   std::size_t planned = 0;
-  for (Device* device : devices_) {
+  for (Device* device : devices()) {
     const bool deferred = device->attach_deferred();
     if (deferred && (to == default_domain_ || to == nullptr)) continue;
     switches_[planned++] = Switch{.device = device, .from = deferred ? nullptr : domain_, .to = to};
@@ -177,7 +185,7 @@ void Group::must_set_domain_locked(Domain& domain) {
     return;
   }
   log::error("driver {} is broken: it cannot prepare the blocked domain", driver_.name());
-  for (Device* device : devices_) block_device(driver_, *device);
+  for (Device* device : devices()) block_device(driver_, *device);
   broken_ = true;
   domain_ = blocked;
 }
@@ -198,7 +206,7 @@ AttachResult<> Group::attach_deferred(Device& device) {
 
 void Group::record(Action action, const Domain* domain, const AttachResult<>& answer, std::uint64_t begin_ns) const {
   AttachRecord entry{
-      .kind = action.kind, .group = id_, .devices = names_, .pasid = action.pasid, .fresh = action.fresh};
+      .kind = action.kind, .group = id_, .devices = device_names(), .pasid = action.pasid, .fresh = action.fresh};
   if (domain != nullptr) {
     entry.domain = domain->id();
     entry.domain_driver = domain->owner().name();

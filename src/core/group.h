@@ -5,6 +5,7 @@
 // every device on its old domain; blocked only if the hardware refuses the way back, and then broken() says so.
 #pragma once
 
+#include <atomic>
 #include <memory>
 #include <span>
 #include <string>
@@ -24,15 +25,18 @@ class System;
 
 class Group {
  public:
-  Group(System& system, Driver& driver, unsigned id) : system_(system), driver_(driver), id_(id) {}
+  // `founder` is its first device, which lives as long as the group, also when it is gone.
+  Group(System& system, Driver& driver, unsigned id, const Device& founder);
   Group(const Group&) = delete;
   Group& operator=(const Group&) = delete;
 
   unsigned id() const { return id_; }
   Driver& driver() const { return driver_; }  // of all its devices: groups never mix drivers
-  std::span<Device* const> devices() const { return devices_; }
-  const std::string& device_names() const { return names_; }  // "0000:00:02.0, 0000:00:03.0"
-  const std::string& reason() const { return reason_; }       // why its devices are one group
+  // Those that are there now. What was read stays valid, though devices come and go; empty when all are gone.
+  std::span<Device* const> devices() const { return members_.load(std::memory_order_acquire)->devices; }
+  // "0000:00:02.0, 0000:00:03.0"
+  const std::string& device_names() const { return members_.load(std::memory_order_acquire)->names; }
+  const std::string& reason() const { return reason_; }  // why its devices are one group
   Domain* domain() const;  // what they translate through now; nullptr: nothing, they are blocked
   Domain* default_domain() const;
   // A device that could not even be switched back: it is blocked, and no attach will succeed.
@@ -120,20 +124,43 @@ class Group {
   Result<> make_blocking_domain_locked() REQUIRES(mutex_);
   Result<> take_locked(const void* owner) REQUIRES(mutex_);
 
+  // Does the fabric, or the driver, join `device` with this group's?
+  bool belongs(const Driver& driver, const Device& device) const;
   // For bring-up and for the end of the system.
   void add(Device& device);
+  // At run time: the device joins, on the domain that the group is on, or the other way round. Errors: those of the
+  // default domain and of an attach; ENOMEM. On failure the group is as it was.
+  Result<> admit(Device& device);
+  Result<> attach_newcomer_locked(Device& device) REQUIRES(mutex_);
+  // It leaves, blocked. Nobody uses it any more. ENOMEM: it stays.
+  Result<> dismiss(Device& device);
+  void block_leaver_locked(Device& device) REQUIRES(mutex_);
   Result<> set_up_default_domain();
   DomainType default_domain_type() const;
   Result<std::unique_ptr<Domain>> make_default_paging_domain();
   Result<> map_direct_regions(Domain& domain) const;
+  Result<> map_direct_regions(Domain& domain, const Device& newcomer) const;
   void shut_down();
+
+  // Who is in the group at one time.
+  struct Members {
+    std::vector<Device*> devices;
+    std::string names;
+  };
+  Members with(Device& device) const;
+  Members without(const Device& device) const;
+  const Members& keep_locked(Members members) REQUIRES(mutex_);
 
   System& system_;
   Driver& driver_;
   const unsigned id_;
-  std::string reason_, names_;
-  std::vector<Device*> devices_;
+  const Device& founder_;
+  const std::uint64_t key_;  // the driver's, of the founder
+  std::string reason_;
   mutable Mutex mutex_;
+  // All that ever were, so that readers need no lock; as good as always there is one.
+  std::vector<std::unique_ptr<Members>> all_members_ GUARDED_BY(mutex_);
+  std::atomic<const Members*> members_;
   std::vector<Switch> switches_ GUARDED_BY(mutex_);  // one per device, so that the way back needs no memory
   Domain* domain_ GUARDED_BY(mutex_) = nullptr;
   Domain* default_domain_ GUARDED_BY(mutex_) = nullptr;

@@ -23,6 +23,7 @@ struct Hardware {
     unsigned isolation_set = 0;             // functions of one set cannot be kept apart
     PciFunction* function = nullptr;
     bool can_stall = false;  // its faults may wait for an answer
+    bool present = true;     // it may come later
   };
 
   TableMemory& tables;

@@ -49,7 +49,7 @@ AttachResult<> Group::check_pasid(const Domain& domain, Pasid pasid) const {
 AttachResult<> Group::attach_pasid_locked(Domain& domain, Pasid pasid, AttachHandle& handle) {
   TRY(check_pasid(domain, pasid));
   if (broken_) return driver_says(AttachFailure::no_device, {"a device that the hardware refused to switch back"});
-  for (const Device* device : devices_) {
+  for (const Device* device : devices()) {
     const unsigned bits = driver_.pasid_bits(*device);
     if (bits != 0 && std::uint64_t{pasid} >> bits != 0)
       return driver_says(AttachFailure::incompatible, {"PASID width", pasid, bits});
@@ -90,7 +90,7 @@ AttachResult<> Group::switch_pasid_locked(Domain& to, Domain* from, Pasid pasid)
 // A device without PASIDs cannot send a request with one: it has nothing to switch.
 std::span<Switch> Group::plan_pasid_locked(Domain& to, Domain* from, Pasid pasid) {
   std::size_t planned = 0;
-  for (Device* device : devices_) {
+  for (Device* device : devices()) {
     if (driver_.pasid_bits(*device) == 0) continue;
     switches_[planned++] = Switch{.device = device, .from = from, .to = &to, .pasid = pasid};
   }

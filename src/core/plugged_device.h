@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// A device that appeared at run time, with the group of its own that it is in: out of the system when this ends.
+// A device that no machine has, with the group of its own that it is in: out of the system when this ends.
 //
-// Made by System::plug(). It is not among the system's devices() and groups(), which are those of the boot.
+// Made by System::plug(). It is not among the system's devices() and groups(); it comes and goes as those do.
 #pragma once
 
 #include <memory>
@@ -11,6 +11,8 @@
 #include "core/group.h"
 
 namespace softiommu {
+
+class System;
 
 class PluggedDevice {
  public:
@@ -24,8 +26,9 @@ class PluggedDevice {
 
  private:
   friend class System;
-  PluggedDevice(std::unique_ptr<Device> device, std::unique_ptr<Group> group)
-      : device_(std::move(device)), group_(std::move(group)) {}
+  PluggedDevice(System& system, std::unique_ptr<Device> device, std::unique_ptr<Group> group)
+      : system_(system), device_(std::move(device)), group_(std::move(group)) {}
+  System& system_;
   std::unique_ptr<Device> device_;
   std::unique_ptr<Group> group_;
 };

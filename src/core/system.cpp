@@ -12,15 +12,16 @@ namespace softiommu {
 System::~System() {
   for (const auto& group : groups_) group->shut_down();
   for (const auto& device : devices_)
-    if (device->driver_ != nullptr) device->driver_->release(*device);
+    if (device->present() && device->driver_ != nullptr) device->driver_->release(*device);
   for (IommuUnit* unit : units_) unit->on_interrupt({});
   groups_.clear();
   devices_.clear();
 }
 
 Group* System::group(unsigned id) const {
-  const auto found = std::ranges::find(groups_, id, &Group::id);
-  return found != groups_.end() ? found->get() : nullptr;
+  const auto all = groups();
+  const auto found = std::ranges::find(all, id, &Group::id);
+  return found != all.end() ? found->get() : nullptr;
 }
 
 Device* System::device(std::string_view name) const {
@@ -61,6 +62,7 @@ AttachError as_attach_error(const Error& error) {
 
 Result<std::unique_ptr<Domain>> System::allocate_domain(Group& group, const DomainRequest& request) {
   const std::uint64_t begin = trace::now_ns();
+  if (group.devices().empty()) return fail(ENODEV, "the group's devices are gone");
   auto domain = ask_for_domain(group.driver(), group.devices(), request);
   AttachResult<> answer;
   if (domain) {

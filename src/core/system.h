@@ -41,7 +41,11 @@ class System {
   Machine& machine() { return *machine_; }  // only of a system that was made for one
   Rules rules() const { return options_.rules; }
   Journal& journal() { return journal_; }
-  std::span<const std::unique_ptr<Group>> groups() const { return groups_; }
+  // Both may be read at any time: groups are added behind the last one, and none goes. Devices are all that can ever be
+  // there. A group whose devices are gone has none; a device that is gone says so (Device::present).
+  std::span<const std::unique_ptr<Group>> groups() const {
+    return {groups_.data(), group_count_.load(std::memory_order_acquire)};
+  }
   std::span<const std::unique_ptr<Device>> devices() const { return devices_; }
   std::span<const std::unique_ptr<Driver>> drivers() const { return drivers_; }
   Group* group(unsigned id) const;              // nullptr: none
@@ -55,8 +59,13 @@ class System {
     driver->follow(options_.rules);
     drivers_.push_back(std::move(driver));
   }
-  // A device that appears now, behind a unit of `driver` (or behind none that the machine knows): probed, alone in a
-  // group, on its default domain. Errors: Driver::probe, and those of the default domain.
+  // A device of devices() appears: probed, in its group, which is that of its isolation set, on the group's domain.
+  // EEXIST: it is there. Errors: Driver::probe, those of the default domain and of an attach. Then it is not there.
+  Result<> bring_in(Device& device);
+  // It goes: blocked, out of its group, released by its driver. Nobody uses it any more. ENOMEM: it stays.
+  Result<> take_out(Device& device);
+  // A device of its own that appears now, behind a unit of `driver` (or behind none that the machine knows): probed,
+  // alone in a group, on its default domain. Errors: Driver::probe, and those of the default domain.
   Result<std::unique_ptr<PluggedDevice>> plug(Driver& driver, const Hardware::Function& function);
 
   // A fresh paging domain for a group: made for all its devices. ENOMEM, EOPNOTSUPP, ENODEV, ENOSPC.
@@ -68,6 +77,9 @@ class System {
   // Asks its driver to take it. Errors: Driver::probe.
   static Result<> probe(Device& device);
   static void drop(Device& device);
+  // The group that it belongs to, perhaps a new one. EXDEV: it cannot be isolated from devices of another driver.
+  Result<Group*> home_of(const Device& device);
+  Result<> bring_into(Device& device, Group& group);
   explicit System(Options options) : options_(options) {}
   Machine* machine_ = nullptr;
   Options options_;
@@ -75,7 +87,11 @@ class System {
   std::atomic<unsigned> next_group_{0};  // ids are never used again
   std::vector<std::unique_ptr<Driver>> drivers_;
   std::vector<std::unique_ptr<Device>> devices_;
+  // Room for all that can come: it never moves. Added to during the boot, then under the lock.
   std::vector<std::unique_ptr<Group>> groups_;
+  std::atomic<std::size_t> group_count_{0};
+  std::vector<std::string> isolation_reasons_;
+  Mutex plug_mutex_;               // one device at a time; outside of all groups' locks
   std::vector<IommuUnit*> units_;  // whose interrupts come here
 };
 

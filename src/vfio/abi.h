@@ -197,7 +197,13 @@ inline constexpr std::uint32_t kFeatureGet = 1 << 16;
 inline constexpr std::uint32_t kFeatureSet = 1 << 17;
 inline constexpr std::uint32_t kFeatureProbe = 1 << 18;
 inline constexpr std::uint32_t kFeaturePciVfToken = 0;
+inline constexpr std::uint32_t kFeatureLowPowerEntry = 3, kFeatureLowPowerEntryWithWakeup = 4, kFeatureLowPowerExit = 5;
 inline constexpr std::uint32_t kFeatureDmaBuf = 11;
+
+struct LowPowerEntryWithWakeup {
+  std::int32_t wakeup_eventfd;
+  std::uint32_t reserved;
+};
 
 struct DmaRange {
   std::uint64_t offset;  // in the region

@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <bitset>
 
+#include "vfio/devices.h"
+
 namespace softiommu::vfio {
 
 namespace {
@@ -23,15 +25,6 @@ Buses buses_below(std::span<const BridgeSpec> bridges, std::uint16_t segment, st
   return buses;
 }
 
-BusResetVictim find(const VfioGroup::All& groups, const PciFunction& function) {
-  for (const auto& group : groups) {
-    for (const auto& device : group->devices()) {
-      if (&device->function() == &function) return {group.get(), device.get()};
-    }
-  }
-  return {nullptr, nullptr};
-}
-
 }  // namespace
 
 Result<std::vector<BusResetVictim>> bus_reset_victims(VfioGroup& group, const PciDevice& device) {
@@ -47,9 +40,11 @@ Result<std::vector<BusResetVictim>> bus_reset_victims(VfioGroup& group, const Pc
   std::vector<BusResetVictim> victims;
   for (const auto& function : machine.functions()) {
     if (function->bdf().segment != own.segment || !buses.test(function->bdf().bus)) continue;
-    const BusResetVictim victim = find(group.all(), *function);
-    if (victim.device == nullptr) return fail(EPERM, "a device on the bus is in no group");
-    victims.push_back(victim);
+    PciDevice* const victim = group.all().find(*function);
+    if (!victim->device().present()) continue;
+    if (victim->device().group() == nullptr) return fail(EPERM, "a device on the bus is in no group");
+    const bool ours = victim->registration().state() != Registration::State::none;
+    victims.push_back({ours ? &group.all().group_of(*victim) : nullptr, victim});
   }
   return victims;
 }
@@ -57,7 +52,7 @@ Result<std::vector<BusResetVictim>> bus_reset_victims(VfioGroup& group, const Pc
 abi::DependentDevice describe(const BusResetVictim& victim) {
   const Bdf& bdf = victim.device->function().bdf();
   constexpr unsigned kFunctionBits = 3;
-  return {victim.group->group().id(), bdf.segment, bdf.bus,
+  return {victim.device->device().group()->id(), bdf.segment, bdf.bus,
           static_cast<std::uint8_t>(bdf.device << kFunctionBits | bdf.function)};
 }
 

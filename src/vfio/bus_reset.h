@@ -11,7 +11,7 @@
 namespace softiommu::vfio {
 
 struct BusResetVictim {
-  VfioGroup* group;
+  VfioGroup* group;  // nullptr: vfio-pci does not have the device
   PciDevice* device;
 };
 

@@ -24,6 +24,15 @@ Result<Pasid> pasid_of(const Call& call, std::uint32_t argsz) {
   return call.fetch_at<std::uint32_t>(offsetof(Request, pasid));
 }
 
+Result<std::optional<Uuid>> token_of(Call& call, const abi::BindIommufd& request) {
+  if ((request.flags & abi::kBindToken) == 0) return std::nullopt;
+  if (request.argsz < sizeof request) return fail(EINVAL, "argsz leaves no room for the token");
+  const auto where = TRY(call.fetch_at<std::uint64_t>(offsetof(abi::BindIommufd, token_uuid_ptr)));
+  Uuid token;
+  TRY(call.program().copy_in(token.data(), where, token.size()));
+  return token;
+}
+
 }  // namespace
 
 DeviceCdevFile::~DeviceCdevFile() {
@@ -74,12 +83,10 @@ Result<long> DeviceCdevFile::bind(Call& call) {
   auto request = call.request<abi::BindIommufd>();
   if ((request.flags & ~abi::kBindToken) != 0 || request.iommufd < 0)
     return fail(EINVAL, "unknown flags, or no iommufd");
-  if ((request.flags & abi::kBindToken) != 0) {
-    if (request.argsz < sizeof request) return fail(EINVAL, "argsz leaves no room for the token");
-    return fail(EINVAL, "the device takes no VF token");
-  }
   const MutexLock lock(mutex_);
   if (bound_) return fail(EINVAL, "the file is bound already");
+  const auto token = TRY(token_of(call, request));
+  TRY(device_.match_token(token));
   const auto file = call.program().file_of(request.iommufd);
   if (!file) return fail(file.error().code == EBADF ? EBADF : EBADFD, "the descriptor is not an iommufd");
   const auto* const iommufd = dynamic_cast<const IommufdFile*>(file->get());

@@ -15,12 +15,12 @@ namespace softiommu::vfio {
 
 class DeviceCdevFile final : public DeviceFile {
  public:
-  DeviceCdevFile(VfioGroup& group, PciDevice& device, Program& program, unsigned number)
-      : DeviceFile(group, device, program), number_(number) {}
+  DeviceCdevFile(VfioGroup& group, PciDevice& device, Program& program, Registration::Use use)
+      : DeviceFile(group, device, program, std::move(use)) {}
   ~DeviceCdevFile() override;
 
-  std::string path() const override { return "/dev/vfio/devices/vfio" + std::to_string(number_); }
-  dev_t device_number() const override { return Vfio::device_file_number(number_); }
+  std::string path() const override { return "/dev/vfio/devices/vfio" + std::to_string(device_.device().number()); }
+  dev_t device_number() const override { return Vfio::device_file_number(device_.device().number()); }
   long ioctl(unsigned int command, std::uint64_t argument) override;
   ssize_t pread(std::uint64_t user, std::size_t bytes, off_t offset) override;
   ssize_t pwrite(std::uint64_t user, std::size_t bytes, off_t offset) override;
@@ -36,7 +36,6 @@ class DeviceCdevFile final : public DeviceFile {
   Result<> open_bound(std::shared_ptr<iommufd::Context> to) REQUIRES(mutex_);
   void close_bound() REQUIRES(mutex_);
 
-  const unsigned number_;
   Mutex mutex_;  // of binding
   std::shared_ptr<iommufd::Binding> binding_;
   std::atomic<bool> bound_{false};  // binding_ is there and stays

@@ -43,6 +43,7 @@ unsigned width_at(std::uint64_t at, std::uint64_t left, bool io) {
 }  // namespace
 
 long DeviceFile::ioctl(unsigned int command, std::uint64_t argument) {
+  device_.wake_up();
   return kCommands.dispatch(*this, program_, device_.device().name(), command, argument);
 }
 
@@ -83,7 +84,10 @@ Result<long> DeviceFile::get_region_info(Call& call) {
   } else if (info.index == abi::kConfigRegion) {
     info.size = function.config_bytes();
     info.flags = abi::kRegionRead | abi::kRegionWrite;
-  } else if (info.index != abi::kRomRegion) {  // no function has a ROM: a region of size 0
+  } else if (info.index == abi::kRomRegion) {
+    info.size = function.rom_bytes();
+    if (info.size != 0) info.flags = abi::kRegionRead;
+  } else {
     return fail(EINVAL, "no such region");
   }
   info.offset = abi::region_offset(info.index);
@@ -128,11 +132,25 @@ Result<std::uint64_t> DeviceFile::access_bar(unsigned bar, std::uint64_t user, s
   return bytes;
 }
 
+// What is behind the image reads as ones, and so does all of it when the device is gone.
+Result<std::uint64_t> DeviceFile::read_rom(std::uint64_t user, std::uint64_t bytes, std::uint64_t offset) {
+  const std::uint64_t size = device_.function().rom_bytes();
+  if (offset >= size) return fail(EINVAL, "outside of the ROM, or the function has none");
+  bytes = std::min(bytes, size - offset);
+  std::vector<std::byte> content(bytes, std::byte{0xff});
+  const auto image = device_.function().rom();
+  if (offset < image.size() && device_.function().present())
+    std::ranges::copy(image.subspan(offset, std::min<std::uint64_t>(bytes, image.size() - offset)), content.begin());
+  TRY(program_.copy_out(user, content.data(), bytes));
+  return bytes;
+}
+
 Result<std::uint64_t> DeviceFile::access(std::uint64_t user, std::uint64_t bytes, std::uint64_t offset, bool write) {
   const std::uint64_t index = offset >> abi::kRegionShift;
   const std::uint64_t at = offset & abi::kRegionOffsetMask;
   if (bytes == 0) return 0;
   if (index <= abi::kBar5Region) return access_bar(static_cast<unsigned>(index), user, bytes, at, write);
+  if (index == abi::kRomRegion && !write) return read_rom(user, bytes, at);
   if (index != abi::kConfigRegion) return fail(EINVAL, "no such region, or nothing in it");
   const std::uint64_t size = device_.function().config_bytes();
   if (at >= size || bytes > size - at) return fail(EFAULT, "outside of configuration space");
@@ -141,6 +159,7 @@ Result<std::uint64_t> DeviceFile::access(std::uint64_t user, std::uint64_t bytes
 
 ssize_t DeviceFile::transfer(std::uint64_t user, std::size_t bytes, off_t offset, bool write) {
   if (offset < 0) return -EINVAL;
+  device_.wake_up();
   const auto done = without_throwing([&] {
     const fault::Call fallible;
     return access(user, bytes, static_cast<std::uint64_t>(offset), write);
@@ -168,7 +187,7 @@ int DeviceFile::mmap(std::uint64_t offset, std::uint64_t bytes, int /*prot*/, in
   out.registers = &device_.function().bar_window(bar);
   out.offset = at;
   out.physical = PhysAddr{device_.function().bar_address(bar)} + at;
-  out.enabled = [](const void* context) { return static_cast<const PciDevice*>(context)->memory_enabled(); };
+  out.enabled = [](const void* context) { return static_cast<const PciDevice*>(context)->mappings_enabled(); };
   out.enabled_context = &device_;
   return 0;
 }
@@ -224,7 +243,7 @@ Result<long> DeviceFile::set_irqs(Call& call) {
 // ---- resets and features
 
 Result<long> DeviceFile::reset(Call& /*call*/) {
-  device_.reset();
+  TRY(device_.reset());
   return 0;
 }
 
@@ -258,10 +277,14 @@ Result<long> DeviceFile::hot_reset(Call& call) {
   if ((request.count != 0) == (context() != nullptr)) return fail(EINVAL, "groups are for devices of groups");
   if (context() == nullptr) TRY(prove_groups(call, request.count, victims));
   for (const BusResetVictim& victim : victims) {
+    if (victim.device->function().physical() != nullptr)
+      return fail(EINVAL, "a virtual function is on the bus, which a reset would take away");
     if (context() != nullptr && !context()->owned_id(victim.device->device()))
       return fail(EINVAL, "a device on the bus is not bound to this context");
   }
-  for (const BusResetVictim& victim : victims) victim.device->reset();
+  for (const BusResetVictim& victim : victims)
+    if (victim.device->leaving()) return fail(EAGAIN, "a device on the bus is leaving");
+  for (const BusResetVictim& victim : victims) TRY(victim.device->reset());
   return 0;
 }
 
@@ -300,6 +323,45 @@ Result<long> DeviceFile::export_bar(Call& call, std::uint32_t flags) {
   return TRY(call.program().install(std::move(file), static_cast<int>(request.open_flags) & O_CLOEXEC));
 }
 
+namespace {
+
+// What vfio_check_feature lets pass of a feature that can only be set. False: it was a probe, which is answered.
+Result<bool> check_set(const abi::Feature& request, std::size_t bytes) {
+  if ((request.flags & abi::kFeatureGet) != 0) return fail(EINVAL, "it can only be set");
+  if ((request.flags & abi::kFeatureProbe) != 0) return false;
+  if ((request.flags & abi::kFeatureSet) == 0 || request.argsz - sizeof request < bytes)
+    return fail(EINVAL, "SET, with the data behind it");
+  return true;
+}
+
+}  // namespace
+
+// Reading it would tell the token of the user before.
+Result<long> DeviceFile::set_token(Call& call, const abi::Feature& request) {
+  if (!device_.has_token()) return fail(ENOTTY, "the device has no virtual functions");
+  if (!TRY(check_set(request, sizeof(Uuid)))) return 0;
+  const auto token = TRY(call.fetch_at<Uuid>(sizeof request));
+  TRY(device_.set_token(token));
+  return 0;
+}
+
+Result<long> DeviceFile::set_low_power(Call& call, const abi::Feature& request) {
+  const std::uint32_t feature = request.flags & abi::kFeatureMask;
+  const bool with_wakeup = feature == abi::kFeatureLowPowerEntryWithWakeup;
+  if (!TRY(check_set(request, with_wakeup ? sizeof(abi::LowPowerEntryWithWakeup) : 0))) return 0;
+  if (feature == abi::kFeatureLowPowerExit) {
+    device_.leave_low_power();
+    return 0;
+  }
+  EventFd wakeup;
+  if (with_wakeup) {
+    const auto entry = TRY(call.fetch_at<abi::LowPowerEntryWithWakeup>(sizeof request));
+    wakeup = TRY(EventFd::take(call.program(), entry.wakeup_eventfd));
+  }
+  TRY(device_.enter_low_power(std::move(wakeup)));
+  return 0;
+}
+
 Result<long> DeviceFile::feature(Call& call) {
   const auto request = call.request<abi::Feature>();
   constexpr std::uint32_t known = abi::kFeatureMask | abi::kFeatureGet | abi::kFeatureSet | abi::kFeatureProbe;
@@ -308,8 +370,18 @@ Result<long> DeviceFile::feature(Call& call) {
   if ((request.flags & abi::kFeatureProbe) == 0 && (request.flags & both) == both) {
     return fail(EINVAL, "GET and SET go together only when probing");
   }
-  if ((request.flags & abi::kFeatureMask) == abi::kFeatureDmaBuf) return export_bar(call, request.flags);
-  // VF tokens are for functions with SR-IOV, which no model has; migration, logging and power states likewise.
+  switch (request.flags & abi::kFeatureMask) {
+    case abi::kFeatureDmaBuf:
+      return export_bar(call, request.flags);
+    case abi::kFeaturePciVfToken:
+      return set_token(call, request);
+    case abi::kFeatureLowPowerEntry:
+    case abi::kFeatureLowPowerEntryWithWakeup:
+    case abi::kFeatureLowPowerExit:
+      return set_low_power(call, request);
+    default:  // migration and logging, which are for devices with drivers of their own
+      break;
+  }
   return fail(ENOTTY, "the device does not have this feature");
 }
 

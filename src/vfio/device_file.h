@@ -32,11 +32,17 @@ class DeviceFile : public File {
   Result<long> hot_reset(Call& call);
   Result<long> feature(Call& call);
   Result<long> export_bar(Call& call, std::uint32_t flags);
+  Result<long> set_token(Call& call, const abi::Feature& request);
+  Result<long> set_low_power(Call& call, const abi::Feature& request);
 
  protected:
-  DeviceFile(VfioGroup& group, PciDevice& device, Program& program)
-      : group_(group), device_(device), program_(program) {}
+  DeviceFile(VfioGroup& group, PciDevice& device, Program& program, Registration::Use use)
+      : use_(std::move(use)), group_(group), device_(device), program_(program) {}
 
+ private:
+  Registration::Use use_;  // goes last: a device that is leaving has left then
+
+ protected:
   VfioGroup& group_;
   PciDevice& device_;
   Program& program_;
@@ -49,6 +55,7 @@ class DeviceFile : public File {
   Result<std::uint64_t> access(std::uint64_t user, std::uint64_t bytes, std::uint64_t offset, bool write);
   Result<std::uint64_t> access_bar(unsigned bar, std::uint64_t user, std::uint64_t bytes, std::uint64_t offset,
                                    bool write);
+  Result<std::uint64_t> read_rom(std::uint64_t user, std::uint64_t bytes, std::uint64_t offset);
   Result<> prove_groups(Call& call, std::uint32_t count, const std::vector<BusResetVictim>& victims);
 };
 

@@ -5,11 +5,13 @@
 
 #include <algorithm>
 #include <array>
+#include <optional>
 #include <utility>
 
-#include "base/log.h"
+#include "vfio/devices.h"
 #include "vfio/group_device_file.h"
 #include "vfio/iommufd_file.h"
+#include "vfio/vf_token.h"
 
 namespace softiommu::vfio {
 
@@ -24,24 +26,10 @@ constexpr Command<GroupFile> kRows[] = {
 constexpr CommandTable kCommands(kRows);
 
 constexpr std::string_view kTokenOption = "vf_token=";
-constexpr std::size_t kUuidLength = 36;
 
-// 8-4-4-4-12 hexadecimal digits.
-bool is_uuid(std::string_view text) {
-  if (text.size() != kUuidLength) return false;
-  constexpr std::array<std::size_t, 4> dashes{8, 13, 18, 23};
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    const bool dash = std::ranges::find(dashes, i) != dashes.end();
-    const char c = text[i];
-    const bool digit = (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F');
-    if (dash ? c != '-' : !digit) return false;
-  }
-  return true;
-}
-
-// What follows a device's address: blanks and at most one token. True: there is one.
-Result<bool> parse_options(std::string_view text) {
-  bool token = false;
+// What follows a device's address: blanks and at most one token.
+Result<std::optional<Uuid>> parse_options(std::string_view text) {
+  std::optional<Uuid> token;
   while (!text.empty()) {
     if (text[0] == ' ') {
       text.remove_prefix(1);
@@ -50,9 +38,9 @@ Result<bool> parse_options(std::string_view text) {
     if (token || !text.starts_with(kTokenOption))
       return fail(EINVAL, "unknown or repeated option behind the device's name");
     text.remove_prefix(kTokenOption.size());
-    if (!is_uuid(text.substr(0, kUuidLength))) return fail(EINVAL, "vf_token takes a UUID");
+    token = parse_uuid(text.substr(0, kUuidLength));
+    if (!token) return fail(EINVAL, "vf_token takes a UUID");
     text.remove_prefix(kUuidLength);
-    token = true;
   }
   return token;
 }
@@ -75,33 +63,33 @@ Result<std::string> fetch_string(Program& program, std::uint64_t user) {
 
 }  // namespace
 
-VfioGroup::VfioGroup(System& system, Group& group, const All& all) : group_(group), all_(all) {
-  for (const Device* device : group.devices()) {
-    if (device->function() != nullptr) devices_.push_back(std::make_unique<PciDevice>(system, *device));
-  }
-}
-
-Result<PciDevice*> VfioGroup::find(std::string_view name) {
-  for (const auto& device : devices_) {
+Result<PciDevice*> VfioGroup::find(std::string_view name) const {
+  for (const auto& device : all_.all()) {
+    if (device == nullptr || device->device().group() != &group_ || !device->registration().registered()) continue;
     const std::string& own = device->device().name();
     if (!name.starts_with(own)) continue;
     const std::string_view options = name.substr(own.size());
     if (!options.empty() && options[0] != ' ') continue;
-    if (TRY(parse_options(options))) {
-      log::info("vfio-pci {}: a VF token was given, but the device has no virtual functions", own);
-      return fail(EINVAL, "the device takes no VF token");
-    }
+    const auto token = TRY(parse_options(options));
+    TRY(device->match_token(token));
     return device.get();
   }
   return fail(ENODEV, "no such device in this group");
 }
 
-bool VfioGroup::has(const PciDevice& device) const {
-  return std::ranges::any_of(devices_, [&](const auto& own) { return own.get() == &device; });
+Result<> VfioGroup::check_alive() const {
+  if (!all_.any_registered(*this)) return fail(ENODEV, "the group's devices are gone");
+  return {};
+}
+
+void VfioGroup::device_left() {
+  const MutexLock lock(mutex_);
+  if (!all_.any_registered(*this)) leave_locked();
 }
 
 Result<> VfioGroup::open() {
   const MutexLock lock(mutex_);
+  TRY(check_alive());
   if (open_) return fail(EBUSY, "the group's file is open");
   if (blocked_ != 0) return fail(EBUSY, "a device file of the group is bound");
   open_ = true;
@@ -135,6 +123,7 @@ void VfioGroup::leave_locked() {
 
 Result<> VfioGroup::set_container(std::shared_ptr<Container> container) {
   const MutexLock lock(mutex_);
+  TRY(check_alive());
   if (container_ != nullptr || context_ != nullptr) return fail(EINVAL, "the group is in a container");
   TRY(container->add(group_, this));
   container_ = std::move(container);
@@ -143,6 +132,7 @@ Result<> VfioGroup::set_container(std::shared_ptr<Container> container) {
 
 Result<> VfioGroup::set_iommufd(std::shared_ptr<iommufd::Context> context) {
   const MutexLock lock(mutex_);
+  TRY(check_alive());
   if (container_ != nullptr || context_ != nullptr) return fail(EINVAL, "the group is in a container");
   TRY(context->make_compat_ioas());
   context_ = std::move(context);
@@ -167,10 +157,11 @@ std::shared_ptr<iommufd::Context> VfioGroup::context() {
   return context_;
 }
 
-std::uint32_t VfioGroup::status() {
+Result<std::uint32_t> VfioGroup::status() {
   const MutexLock lock(mutex_);
+  TRY(check_alive());
   if (container_ != nullptr || context_ != nullptr) return abi::kGroupViable | abi::kGroupContainerSet;
-  return group_.dma_owner_claimed() ? 0 : abi::kGroupViable;
+  return group_.dma_owner_claimed() ? 0U : abi::kGroupViable;
 }
 
 Result<> VfioGroup::use() {
@@ -193,7 +184,7 @@ long GroupFile::ioctl(unsigned int command, std::uint64_t argument) {
 
 Result<long> GroupFile::get_status(Call& call) {
   auto status = call.request<abi::GroupStatus>();
-  status.flags = group_.status();
+  status.flags = TRY(group_.status());
   TRY(call.answer(status));
   return 0;
 }

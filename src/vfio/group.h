@@ -20,22 +20,25 @@
 
 namespace softiommu::vfio {
 
+class Devices;
+
 class VfioGroup {
  public:
-  using All = std::vector<std::unique_ptr<VfioGroup>>;
-  // `all` are the machine's groups, this one among them: a bus reset concerns devices of several.
-  VfioGroup(System& system, Group& group, const All& all);
+  // `all` are the machine's devices: a bus reset concerns those of several groups.
+  VfioGroup(Group& group, const Devices& all) : group_(group), all_(all) {}
 
-  Group& group() { return group_; }
-  const All& all() const { return all_; }
+  Group& group() const { return group_; }
+  const Devices& all() const { return all_; }
   // The device that the name of GET_DEVICE_FD means: its address, perhaps with " vf_token=UUID".
-  // ENODEV: none; EINVAL: bad options, or a token for a device that takes none.
-  Result<PciDevice*> find(std::string_view name);
-  bool has(const PciDevice& device) const;
-  const std::vector<std::unique_ptr<PciDevice>>& devices() const { return devices_; }
+  // ENODEV: none; EINVAL: bad options, or a token for a device that takes none; EACCES: PciDevice::match_token.
+  Result<PciDevice*> find(std::string_view name) const;
 
-  Result<> open();  // EBUSY: its file is open, or a device file is bound
+  // ENODEV: vfio-pci has none of its devices; EBUSY: its file is open, or a device file is bound.
+  Result<> open();
   void close();
+  // One of its devices has left vfio-pci. With the last one the group leaves its container, although its file may be
+  // open: calls on it are ENODEV then.
+  void device_left();
   // A device file is bound: the group's own file cannot be opened meanwhile. EBUSY: it is open.
   Result<> block();
   void unblock();
@@ -46,7 +49,7 @@ class VfioGroup {
   Result<> unset_container();
   bool in_container();  // or given to an iommufd
   std::shared_ptr<iommufd::Context> context();
-  std::uint32_t status();
+  Result<std::uint32_t> status();  // ENODEV
   // A device file comes and goes. EINVAL: no container, or one without an IOMMU.
   Result<> use();
   void unuse();
@@ -54,9 +57,10 @@ class VfioGroup {
  private:
   void leave_locked() REQUIRES(mutex_);
 
+  Result<> check_alive() const;
+
   Group& group_;
-  const All& all_;
-  std::vector<std::unique_ptr<PciDevice>> devices_;
+  const Devices& all_;
   Mutex mutex_;
   bool open_ GUARDED_BY(mutex_) = false;
   std::shared_ptr<Container> container_ GUARDED_BY(mutex_);

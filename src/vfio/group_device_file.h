@@ -14,7 +14,8 @@ namespace softiommu::vfio {
 
 class GroupDeviceFile final : public DeviceFile {
  public:
-  // EINVAL: the group has no container with an IOMMU, and no iommufd; ENOMEM; others from bind and attach.
+  // ENODEV: the device is leaving; EINVAL: the group has no container with an IOMMU, and no iommufd; ENOMEM; others
+  // from bind and attach.
   static Result<std::shared_ptr<DeviceFile>> open(std::shared_ptr<GroupFile> group, PciDevice& device,
                                                   Program& program);
   ~GroupDeviceFile() override;
@@ -26,8 +27,10 @@ class GroupDeviceFile final : public DeviceFile {
 
  public:
   GroupDeviceFile(Opened, std::shared_ptr<GroupFile> group, PciDevice& device, Program& program,
-                  std::shared_ptr<iommufd::Binding> binding)
-      : DeviceFile(group->group(), device, program), file_(std::move(group)), binding_(std::move(binding)) {}
+                  std::shared_ptr<iommufd::Binding> binding, Registration::Use use)
+      : DeviceFile(group->group(), device, program, std::move(use)),
+        file_(std::move(group)),
+        binding_(std::move(binding)) {}
 
  private:
   std::shared_ptr<GroupFile> file_;

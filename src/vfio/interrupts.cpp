@@ -111,6 +111,13 @@ Result<> Interrupts::set_single(Program& program, EventFd& event, const abi::Irq
   return {};
 }
 
+bool Interrupts::request_release() {
+  const MutexLock lock(mutex_);
+  if (!request_) return false;
+  request_.signal();
+  return true;
+}
+
 // ---- INTx
 
 Result<> Interrupts::set_intx(Program& program, const abi::IrqSet& request, std::span<const std::byte> data) {

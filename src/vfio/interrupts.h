@@ -37,6 +37,8 @@ class Interrupts final : public IrqSink, private Steppable {
   // EINVAL, EBADF (a descriptor), EBUSY, ENOTTY: the action does not exist for this index.
   Result<> set(Program& program, const abi::IrqSet& request, std::span<const std::byte> data);
 
+  // Signals REQ. False: the program gave no eventfd for it.
+  bool request_release();
   bool msi_in_use() const;
   // The program's INTX_DISABLE bit changed: INTx is masked while it is set.
   void disable_intx(bool disabled);

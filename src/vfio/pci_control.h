@@ -44,7 +44,8 @@ class PciControl {
   enum class Wait : std::uint8_t { for_users, not_at_all };
   enum class Removal : std::uint8_t { done, pending };
 
-  // ENODEV from any of these: no such device is there (or it is leaving).
+  // From any of these: ENODEV: no such device is there, or it is leaving; ENOMEM; EAGAIN, where nothing may wait:
+  // another change waits for users.
 
   // "sriov_numvfs". ERANGE: more than there are; ENOENT: the function has no SR-IOV, or no driver that configures it;
   // EBUSY: some are enabled and the number is neither 0 nor that. 0 waits for the users of every virtual function.
@@ -53,8 +54,8 @@ class PciControl {
   Result<Removal> remove(std::string_view bdf, Wait wait = Wait::for_users);
   // "rescan": every function whose hardware answers and that software does not know is found, and given to vfio-pci.
   Result<> rescan();
-  // Surprise removal: the hardware is gone when this returns. Registers read as ones, DMA has ended, the users are asked
-  // to let go; the last close ends it. A virtual function goes only with its physical one: EINVAL.
+  // Surprise removal: the hardware is gone when this returns. Registers read as ones, DMA has ended, the users are
+  // asked to let go; the last close ends it. A virtual function goes only with its physical one: EINVAL.
   Result<Removal> unplug(std::string_view bdf);
   // The hardware is put back, as after power-on; a rescan finds it. EEXIST: it is not unplugged.
   Result<> plug(std::string_view bdf);
@@ -79,19 +80,19 @@ class PciControl {
     std::string_view driver = {};              // empty: none
     std::optional<unsigned> vfio_number = {};  // N of vfioN while vfio-pci has it
     std::string physfn = {};                   // of a virtual function: its physical one
-    std::vector<std::string> virtfns = {};     // those that are there
+    std::vector<std::string> virtfns = {};     // by number; empty text: that one was removed by itself
     unsigned total_vfs = 0, num_vfs = 0, vf_offset = 0, vf_stride = 0;
   };
   std::vector<Function> functions() const;  // in bus order
   // Counts the changes of what functions() answers.
   std::uint64_t generation() const;
-  // Called after each change, with no lock held, on the thread that made it: that of an operation, or of a last close.
-  // Set once, before any change.
+  // Called after each change, on the thread that made it: that of an operation, or of a last close. It may ask for
+  // functions(), and must not call an operation. Set once, before any change.
   void on_change(std::function<void()> told);
 
  private:
   struct Impl;
-  std::unique_ptr<Impl> impl_;
+  std::shared_ptr<Impl> impl_;  // with removals that are under way
 };
 
 }  // namespace softiommu

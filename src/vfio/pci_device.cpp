@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "base/log.h"
 #include "hw/pci.h"
 
 namespace softiommu::vfio {
@@ -26,6 +27,25 @@ constexpr std::size_t kBounce = 256;
 
 }  // namespace
 
+void PciDevice::ask_to_leave() {
+  if (!interrupts_.request_release())
+    log::warning("vfio-pci {}: it is in use, and its user gave no way to be asked for it", device_.name());
+}
+
+Result<> PciDevice::match_token(const std::optional<Uuid>& given) {
+  if (physical_ != nullptr) return physical_->token_.match_virtual(given);
+  if (has_token()) return token_.match_physical(given);
+  if (!given) return {};
+  log::info("vfio-pci {}: a VF token was given, but the device has no virtual functions", device_.name());
+  return fail(EINVAL, "the device takes no VF token");
+}
+
+Result<> PciDevice::set_token(const Uuid& token) {
+  if (!has_token()) return fail(ENOTTY, "the device has no virtual functions");
+  token_.set(token);
+  return {};
+}
+
 Result<> PciDevice::open() {
   system_.machine().executor().start();
   const MutexLock lock(mutex_);
@@ -46,6 +66,7 @@ Result<> PciDevice::open() {
       return opened;
     }
     saved_ = std::move(room);
+    if (physical_ != nullptr) physical_->token_.begin_use();
   }
   ++open_count_;
   return {};
@@ -56,11 +77,36 @@ void PciDevice::close() {
     const MutexLock lock(mutex_);
     if (--open_count_ != 0) return;
     switch_off_locked();
+    if (physical_ != nullptr) physical_->token_.end_use();
   }
   exports_.forget();
 }
 
+Result<> PciDevice::enter_low_power(EventFd wakeup) {
+  const MutexLock lock(mutex_);
+  if (low_power_.exchange(true)) return fail(EINVAL, "the device is in low power");
+  wakeup_ = std::move(wakeup);
+  return {};
+}
+
+void PciDevice::leave_low_power() {
+  const MutexLock lock(mutex_);
+  low_power_.store(false);
+  wakeup_.reset();
+}
+
+// Without a way to tell the program that it did, the device goes back to sleep after the access.
+void PciDevice::wake_from_low_power() {
+  const MutexLock lock(mutex_);
+  if (!wakeup_) return;
+  wakeup_.signal();
+  wakeup_.reset();
+  low_power_.store(false);
+}
+
 void PciDevice::switch_off_locked() {
+  low_power_.store(false);
+  wakeup_.reset();
   interrupts_.close();
   function_.config_write(pci::kCommand.offset, pci::kCommand.bytes, 0);  // no DMA, no decoding
   function_.reset();
@@ -152,12 +198,16 @@ Result<> PciDevice::set_irqs(Program& program, const abi::IrqSet& request, std::
   return set;
 }
 
-void PciDevice::reset() {
+// Who makes a device leave holds its lock in Linux, and a reset only tries that.
+Result<> PciDevice::reset() {
+  if (leaving()) return fail(EAGAIN, "the device is leaving");
+  wake_up();
   {
     const MutexLock lock(mutex_);
     reset_locked();
   }
   update_exports(true);
+  return {};
 }
 
 void PciDevice::function_reset() {

@@ -6,6 +6,7 @@
 #include "base/fault.h"
 #include "vfio/container.h"
 #include "vfio/device_cdev.h"
+#include "vfio/devices.h"
 #include "vfio/group.h"
 #include "vfio/iommufd_file.h"
 
@@ -19,25 +20,8 @@ constexpr unsigned kMiscMajor = 10, kContainerMinor = 196, kGroupMajor = 511, kD
 }  // namespace
 
 struct Vfio::Impl {
-  Impl(System& the_system, const VfioOptions& the_options) : system(the_system), options(the_options) {
-    // Devices whose DMA does not snoop the caches cannot be given to programs.
-    if (!system.machine().spec().cache_coherent) return;
-    for (const auto& group : system.groups())
-      groups.push_back(std::make_unique<vfio::VfioGroup>(system, *group, groups));
-  }
-
-  struct Place {
-    vfio::VfioGroup& group;
-    vfio::PciDevice& device;
-  };
-  // The device with this file number.
-  std::optional<Place> find(unsigned number) const {
-    for (const auto& group : groups) {
-      for (const auto& device : group->devices())
-        if (device_number(system, device->device()) == number) return Place{*group, *device};
-    }
-    return std::nullopt;
-  }
+  Impl(System& the_system, const VfioOptions& the_options)
+      : system(the_system), options(the_options), devices(the_system) {}
 
   System& system;
   VfioOptions options;
@@ -45,7 +29,7 @@ struct Vfio::Impl {
   iommufd::Options iommufd_options{.memlock = options.memlock,
                                    .allow_unsafe_interrupts = options.allow_unsafe_interrupts,
                                    .selftest = options.selftest};
-  vfio::VfioGroup::All groups;
+  vfio::Devices devices;
 };
 
 Vfio::Vfio(System& system, const VfioOptions& options) : impl_(std::make_unique<Impl>(system, options)) {}
@@ -62,26 +46,26 @@ Result<std::shared_ptr<File>> Vfio::open_container(Program& program) {
 Result<std::shared_ptr<File>> Vfio::open_group(Program& program, unsigned group) {
   return without_throwing([&]() -> Result<std::shared_ptr<File>> {
     const fault::Call fallible;
-    for (const auto& own : impl_->groups) {
-      if (own->group().id() != group) continue;
-      TRY(own->open());
-      try {
-        return std::make_shared<vfio::GroupFile>(*own, program);
-      } catch (...) {
-        own->close();
-        throw;
-      }
+    vfio::VfioGroup* const own = impl_->devices.group(group);
+    if (own == nullptr) return fail(ENODEV, "no such group");
+    TRY(own->open());
+    try {
+      return std::make_shared<vfio::GroupFile>(*own, program);
+    } catch (...) {
+      own->close();
+      throw;
     }
-    return fail(ENODEV, "no such group");
   });
 }
 
 Result<std::shared_ptr<File>> Vfio::open_device(Program& program, unsigned number) {
   return without_throwing([&]() -> Result<std::shared_ptr<File>> {
     const fault::Call fallible;
-    const auto place = impl_->find(number);
-    if (!place) return fail(ENODEV, "no such device");
-    return std::make_shared<vfio::DeviceCdevFile>(place->group, place->device, program, number);
+    vfio::PciDevice* const device = impl_->devices.find(number);
+    if (device == nullptr) return fail(ENODEV, "no such device");
+    auto use = device->registration().use();
+    if (!use) return fail(ENODEV, "the device is leaving");
+    return std::make_shared<vfio::DeviceCdevFile>(impl_->devices.group_of(*device), *device, program, std::move(use));
   });
 }
 
@@ -93,16 +77,14 @@ Result<std::shared_ptr<File>> Vfio::open_iommufd(Program& program) {
   });
 }
 
-unsigned Vfio::device_number(const System& system, const Device& device) {
-  unsigned number = 0;
-  while (system.devices()[number].get() != &device) ++number;
-  return number;
-}
+unsigned Vfio::device_number(const System& /*system*/, const Device& device) { return device.number(); }
 
 std::optional<unsigned> Vfio::group_of(unsigned number) const {
-  const auto place = impl_->find(number);
-  return place ? std::optional(place->group.group().id()) : std::nullopt;
+  const vfio::PciDevice* const device = impl_->devices.find(number);
+  return device != nullptr ? std::optional(device->device().group()->id()) : std::nullopt;
 }
+
+vfio::Devices& Vfio::devices() { return impl_->devices; }
 
 dev_t Vfio::container_device_number() { return makedev(kMiscMajor, kContainerMinor); }
 dev_t Vfio::group_device_number(unsigned group) { return makedev(kGroupMajor, group); }

@@ -28,6 +28,9 @@ namespace softiommu {
 namespace mock {
 class MockDriver;
 }
+namespace vfio {
+class Devices;
+}
 
 struct VfioOptions {
   MemlockLimit memlock;
@@ -45,10 +48,10 @@ class Vfio {
 
   // open of /dev/vfio/vfio. ENOMEM.
   Result<std::shared_ptr<File>> open_container(Program& program);
-  // open of /dev/vfio/`group`. ENODEV: no such group; EBUSY: its file is open.
+  // open of /dev/vfio/`group`. ENODEV: no such group, or its devices are gone; EBUSY: its file is open.
   Result<std::shared_ptr<File>> open_group(Program& program, unsigned group);
 
-  // open of /dev/vfio/devices/vfio`number`. ENODEV: no such device.
+  // open of /dev/vfio/devices/vfio`number`. ENODEV: no such device, or it is gone or leaving.
   Result<std::shared_ptr<File>> open_device(Program& program, unsigned number);
   // open of /dev/iommu. ENOMEM.
   Result<std::shared_ptr<File>> open_iommufd(Program& program);
@@ -62,6 +65,7 @@ class Vfio {
   static unsigned device_number(const System& system, const Device& device);
   // The group of the device with this number; nullopt: no such device.
   std::optional<unsigned> group_of(unsigned number) const;
+  vfio::Devices& devices();  // for PciControl
 
   struct Impl;
 

@@ -13,7 +13,7 @@ namespace pci = hw::pci;
 
 constexpr unsigned kHeaderBytes = 64, kByteBits = 8;
 constexpr unsigned kBarsFirst = pci::kBar0.offset;
-constexpr unsigned kRom = 0x30;
+constexpr unsigned kRom = pci::kRom.offset;
 constexpr std::uint8_t kVendorSpecific = 0x09, kAdvancedFeatures = 0x13;
 // PCIe 5.0, 7.9.5.2: length of a vendor-specific extended capability.
 constexpr hw::Layout kVendorHeader{
@@ -128,10 +128,20 @@ void VirtualConfig::open() {
   lay_out(0, kHeaderBytes, header_structure());
   set_copy(pci::kCommand.offset, 2,
            copy_at(pci::kCommand.offset, 2) & ~static_cast<std::uint32_t>(pci::kCommand["INTX_DISABLE"].mask()));
+  if (function_.physical() != nullptr) lay_out_virtual_function();
   lay_out_capabilities();
   lay_out_extended();
   fix_bars();
   refresh_memory_enabled();
+}
+
+// What its own header does not tell: who it is, and that it decodes memory (PCIe 5.0, 9.3.4.1).
+void VirtualConfig::lay_out_virtual_function() {
+  constexpr auto kMemory = static_cast<std::uint32_t>(pci::kCommand["MEM"].mask());
+  set_copy(pci::kVendor.offset, 2, function_.identity().vendor);
+  set_copy(pci::kDevice.offset, 2, function_.identity().device);
+  set_copy(pci::kCommand.offset, 2, copy_at(pci::kCommand.offset, 2) | kMemory);
+  places_[pci::kCommand.offset].virt |= static_cast<std::uint8_t>(kMemory);
 }
 
 unsigned VirtualConfig::chunk(unsigned offset, std::uint64_t count) const {
@@ -170,7 +180,9 @@ void VirtualConfig::fix_bars() {
       set_copy(at + 4, 4, static_cast<std::uint32_t>(copy_at(at + 4, 4) & (address >> kHalf)));
     }
   }
-  set_copy(kRom, 4, 0);  // no function has a ROM
+  const std::uint64_t rom = function_.rom_bytes();
+  const std::uint64_t kept = rom == 0 ? 0 : ~(rom - 1) | pci::kRom["ENABLE"].mask();
+  set_copy(kRom, 4, static_cast<std::uint32_t>(copy_at(kRom, 4) & kept));
 }
 
 std::uint32_t VirtualConfig::read(unsigned offset, unsigned bytes) {
@@ -248,8 +260,9 @@ void VirtualConfig::sync_msi(Effects& effects) {
 }
 
 void VirtualConfig::refresh_memory_enabled() {
+  if (!function_.present()) return;  // it reads as ones: nothing to learn from that
   const std::uint32_t command = function_.config_read(pci::kCommand.offset, 2);
-  bool enabled = pci::kCommand["MEM"].is_set(command);
+  bool enabled = function_.physical() != nullptr || pci::kCommand["MEM"].is_set(command);
   if (power_ != 0) {
     const std::uint32_t state = function_.config_read(power_ + pci::pm::kControl.offset, 2);
     enabled = enabled && pci::pm::kControl["STATE"].get(state) != pci::pm::kD3hot;

@@ -59,6 +59,7 @@ class VirtualConfig {
   std::uint32_t copy_at(unsigned offset, unsigned bytes) const;
   void set_copy(unsigned offset, unsigned bytes, std::uint32_t value);
   void lay_out(unsigned at, unsigned bytes, const ConfigStructure& structure);
+  void lay_out_virtual_function();
   void lay_out_capabilities();
   void lay_out_extended();
   unsigned length_of(unsigned at, const ConfigStructure& structure);

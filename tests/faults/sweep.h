@@ -78,6 +78,7 @@ class Rig : public MockTest {
   using VfioTest::set_container;
   using VfioTest::set_irqs;
   using VfioTest::set_irqs_count;
+  using VfioTest::start_on;
   using VfioTest::system_;
   using VfioTest::unmap;
   using VfioTest::vfio_;

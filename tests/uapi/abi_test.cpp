@@ -131,6 +131,11 @@ TEST(Abi, ResetAndFeatureStructuresAreTheKernels) {
   EXPECT_EQ(abi::kFeatureGet, VFIO_DEVICE_FEATURE_GET);
   EXPECT_EQ(abi::kFeatureSet, VFIO_DEVICE_FEATURE_SET);
   EXPECT_EQ(abi::kFeatureProbe, VFIO_DEVICE_FEATURE_PROBE);
+  EXPECT_EQ(abi::kFeatureLowPowerEntry, static_cast<unsigned>(VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY));
+  EXPECT_EQ(abi::kFeatureLowPowerEntryWithWakeup,
+            static_cast<unsigned>(VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY_WITH_WAKEUP));
+  EXPECT_EQ(abi::kFeatureLowPowerExit, static_cast<unsigned>(VFIO_DEVICE_FEATURE_LOW_POWER_EXIT));
+  SAME_SIZE(LowPowerEntryWithWakeup, vfio_device_low_power_entry_with_wakeup);
   EXPECT_EQ(abi::kFeaturePciVfToken, static_cast<unsigned>(VFIO_DEVICE_FEATURE_PCI_VF_TOKEN));
 }
 

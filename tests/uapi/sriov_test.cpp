@@ -1,0 +1,257 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Virtual functions under VFIO: what sriov_numvfs does, and the token that their users share with the physical one's.
+#include <thread>
+
+#include "uapi/hot_plug_rig.h"
+
+namespace softiommu::test {
+namespace {
+
+using ::testing::ElementsAre;
+
+class SriovTest : public HotPlugTest {
+ protected:
+  long feature(int device, std::uint32_t flags, std::size_t room = sizeof(vfio::Uuid)) {
+    struct {
+      abi::Feature head;
+      vfio::Uuid uuid;
+    } request{{static_cast<std::uint32_t>(sizeof(abi::Feature) + room), abi::kFeaturePciVfToken | flags},
+              *vfio::parse_uuid(kWrong)};
+    return call(device, abi::kDeviceFeature, &request);
+  }
+};
+
+TEST_F(SriovTest, FunctionsAppearInGroupsOfTheirOwnAndBelongToVfioPci) {
+  EXPECT_EQ(find(kVf), nullptr);
+  enable(2);
+  ASSERT_NE(find(kVf), nullptr);
+  EXPECT_EQ(find(kVf)->driver, "vfio-pci");
+  EXPECT_EQ(find(kVf)->physfn, kPf);
+  EXPECT_NE(find(kVf)->group, find(kVf1)->group);
+  EXPECT_NE(find(kVf)->group, find(kPf)->group);
+  EXPECT_EQ(find("0000:01:10.2"), nullptr);
+  EXPECT_THAT(find(kPf)->virtfns, ElementsAre(kVf, kVf1));
+  EXPECT_EQ(find(kPf)->num_vfs, 2U);
+  EXPECT_EQ(find(kPf)->total_vfs, 4U);
+}
+
+TEST_F(SriovTest, NumbersAreRefusedAsLinuxRefusesThem) {
+  EXPECT_EQ(code(control_->set_num_vfs(kPf, 5)), ERANGE);
+  EXPECT_EQ(code(control_->set_num_vfs(kAlone, 1)), ENOENT);
+  EXPECT_EQ(code(control_->set_num_vfs(kVf, 1)), ENODEV);
+  enable(2);
+  EXPECT_EQ(code(control_->set_num_vfs(kPf, 1)), EBUSY);
+  EXPECT_EQ(code(control_->set_num_vfs(kPf, 2)), 0) << "as many as there are";
+  enable(0);
+  ASSERT_EQ(code(control_->unbind("vfio-pci", kPf)), 0);
+  EXPECT_EQ(code(control_->set_num_vfs(kPf, 1)), ENOENT) << "no driver";
+}
+
+TEST_F(SriovTest, AFunctionKeepsItsNumberAndItsGroup) {
+  enable(1);
+  const auto number = find(kVf)->vfio_number;
+  const auto group = find(kVf)->group;
+  ASSERT_TRUE(number);
+  enable(0);
+  EXPECT_EQ(find(kVf), nullptr);
+  EXPECT_EQ(vfio_->open_device(program_, *number).error().code, ENODEV);
+  EXPECT_EQ(vfio_->open_group(program_, *group).error().code, ENODEV);
+  enable(3);
+  EXPECT_EQ(find(kVf)->vfio_number, number);
+  EXPECT_EQ(find(kVf)->group, group);
+}
+
+TEST_F(SriovTest, EachDoesDmaThroughTheDomainOfItsGroup) {
+  enable(2);
+  Pages pages(1);
+  const int device = open_in_container(kVf1, "00000000-0000-0000-0000-000000000000");
+  EXPECT_EQ(device, -EACCES) << "nobody has set that";
+  const int physical = open_cdev_of(kPf);
+  ASSERT_EQ(bind_with(physical, kToken), 0);
+  const int vf = open_device(std::string(kVf1) + " vf_token=" + kToken);
+  ASSERT_GT(vf, 0);
+  ASSERT_EQ(map(kIova, pages.address(), kPageSize), 0);
+  EXPECT_TRUE(moves(vf, pages));
+  ASSERT_EQ(unmap(kIova, kPageSize).first, 0);
+  EXPECT_FALSE(moves(vf, pages));
+}
+
+TEST_F(SriovTest, ConfigurationSpaceSaysWhoItIsAndThatItsMemoryDecodes) {
+  ASSERT_EQ(bind_with(open_cdev_of(kPf), kToken), 0);
+  enable(1);
+  const int vf = open_cdev_of(kVf);
+  ASSERT_EQ(bind_with(vf, kToken), 0);
+  EXPECT_EQ(config<std::uint16_t>(vf, 0), hw::edu::kVendorId);
+  EXPECT_EQ(config<std::uint16_t>(vf, 2), hw::edu::kDeviceId);
+  EXPECT_EQ(config<std::uint16_t>(vf, 4) & 2, 2);
+  set_config<std::uint16_t>(vf, 4, 0);
+  std::uint32_t value = 0;
+  EXPECT_EQ(read_region(vf, 0, 0, &value), 4) << "which it cannot switch off";
+  EXPECT_EQ(value, hw::edu::kIdentification.reset);
+  abi::IrqInfo intx{sizeof intx, 0, abi::kIntxIrq, 9};
+  ASSERT_EQ(call(vf, abi::kDeviceGetIrqInfo, &intx), 0);
+  EXPECT_EQ(intx.count, 0U);
+}
+
+TEST_F(SriovTest, ThePhysicalFunctionsCapabilityCannotBeWrittenThroughVfio) {
+  const int device = open_in_container(kPf);
+  const unsigned at = hardware(kPf).find_extended_capability(hw::pci::extended::kSingleRootIo);
+  ASSERT_EQ(config<std::uint16_t>(device, at), hw::pci::extended::kSingleRootIo);
+  set_config<std::uint16_t>(device, at + hw::pci::sriov::kNumber.offset, 2);
+  EXPECT_EQ(config<std::uint16_t>(device, at + hw::pci::sriov::kNumber.offset), 0);
+}
+
+// ---- the token
+
+TEST_F(SriovTest, AVirtualFunctionOpensWithThePhysicalOnesTokenOnly) {
+  enable(1);
+  ASSERT_EQ(bind_with(open_cdev_of(kPf), kToken), 0);
+  const int vf = open_cdev_of(kVf);
+  EXPECT_EQ(bind_with(vf, nullptr), -EACCES);
+  EXPECT_EQ(bind_with(vf, kWrong), -EACCES);
+  EXPECT_EQ(bind_with(vf, kToken), 0);
+}
+
+TEST_F(SriovTest, SoItIsThroughTheGroup) {
+  enable(1);
+  EXPECT_GT(open_in_container(kPf, kToken), 0);
+  EXPECT_EQ(open_in_container(kVf), -EACCES);
+  EXPECT_EQ(open_device(std::string(kVf) + " vf_token=" + kWrong), -EACCES);
+  EXPECT_EQ(open_device(std::string(kVf) + " vf_token=nonsense"), -EINVAL);
+  EXPECT_GT(open_device(std::string(kVf) + " vf_token=" + kToken), 0);
+}
+
+TEST_F(SriovTest, TheTokenStaysWhenThePhysicalFunctionIsClosed) {
+  enable(1);
+  const int physical = open_cdev_of(kPf);
+  ASSERT_EQ(bind_with(physical, kToken), 0);
+  program_.close(physical);
+  EXPECT_EQ(bind_with(open_cdev_of(kVf), nullptr), -EACCES);
+  EXPECT_EQ(bind_with(open_cdev_of(kVf), kToken), 0);
+}
+
+TEST_F(SriovTest, TheFeatureSetsAnother) {
+  enable(1);
+  const int physical = open_cdev_of(kPf);
+  ASSERT_EQ(bind_with(physical, kToken), 0);
+  EXPECT_EQ(feature(physical, abi::kFeatureProbe | abi::kFeatureSet), 0);
+  EXPECT_EQ(feature(physical, abi::kFeatureGet), -EINVAL) << "it would tell the token of the user before";
+  EXPECT_EQ(feature(physical, abi::kFeatureSet, 15), -EINVAL);
+  EXPECT_EQ(feature(physical, abi::kFeatureSet), 0);
+  const int vf = open_cdev_of(kVf);
+  EXPECT_EQ(bind_with(vf, kToken), -EACCES);
+  EXPECT_EQ(bind_with(vf, kWrong), 0);
+  EXPECT_EQ(feature(vf, abi::kFeatureSet), -ENOTTY);
+}
+
+TEST_F(SriovTest, WhileAVirtualFunctionIsOpenThePhysicalOneNeedsTheTokenToo) {
+  enable(1);
+  const int first = open_cdev_of(kPf);
+  ASSERT_EQ(bind_with(first, kToken), 0);
+  const int vf = open_cdev_of(kVf);
+  ASSERT_EQ(bind_with(vf, kToken), 0);
+  program_.close(first);
+  const int second = open_cdev_of(kPf);
+  EXPECT_EQ(bind_with(second, nullptr), -EACCES);
+  EXPECT_EQ(bind_with(second, kWrong), -EACCES);
+  EXPECT_EQ(bind_with(second, kToken), 0);
+  program_.close(second);
+  program_.close(vf);
+  EXPECT_EQ(bind_with(open_cdev_of(kPf), kWrong), 0) << "nobody is left who could mind";
+}
+
+TEST_F(SriovTest, OtherDevicesTakeNoToken) {
+  EXPECT_EQ(bind_with(open_cdev_of(kAlone), kToken), -EINVAL);
+  const abi::BindIommufd unreadable{sizeof unreadable, abi::kBindToken, iommufd_, 0, 8};
+  EXPECT_EQ(call(open_cdev_of(kPf), abi::kDeviceBindIommufd, &unreadable), -EFAULT);
+}
+
+// ---- disabling
+
+TEST_F(SriovTest, DisablingAsksUsersAndEndsWithTheLastClose) {
+  enable(2);
+  ASSERT_EQ(bind_with(open_cdev_of(kPf), kToken), 0);
+  const int vf = open_cdev_of(kVf);
+  ASSERT_EQ(bind_with(vf, kToken), 0);
+  Event asked;
+  ASSERT_EQ(request_eventfd(vf, asked), 0);
+  const auto removal = control_->set_num_vfs(kPf, 0, Wait::not_at_all);
+  ASSERT_EQ(code(removal), 0);
+  EXPECT_EQ(*removal, Removal::pending);
+  EXPECT_EQ(asked.take(), 1U);
+  EXPECT_EQ(find(kVf1), nullptr) << "nobody used that one";
+  EXPECT_NE(find(kVf), nullptr);
+  EXPECT_FALSE(find(kVf)->vfio_number) << "nobody new gets in";
+  EXPECT_EQ(open_cdev_of(kVf), -ENODEV);
+  EXPECT_EQ(hardware(kPf).enabled_virtual_functions(), 2U);
+  program_.close(vf);
+  EXPECT_EQ(find(kVf), nullptr);
+  EXPECT_EQ(hardware(kPf).enabled_virtual_functions(), 0U);
+}
+
+TEST_F(SriovTest, WhoWaitsIsThereUntilTheLastClose) {
+  enable(1);
+  ASSERT_EQ(bind_with(open_cdev_of(kPf), kToken), 0);
+  const int vf = open_cdev_of(kVf);
+  ASSERT_EQ(bind_with(vf, kToken), 0);
+  Event asked;
+  ASSERT_EQ(request_eventfd(vf, asked), 0);
+  std::thread writer([&] { EXPECT_EQ(code(control_->set_num_vfs(kPf, 0)), 0); });
+  while (asked.take() == 0) std::this_thread::yield();
+  EXPECT_EQ(code(control_->remove(kAlone, Wait::not_at_all)), EAGAIN) << "one change at a time";
+  program_.close(vf);
+  writer.join();
+  EXPECT_EQ(find(kVf), nullptr);
+}
+
+TEST_F(SriovTest, ABoundPhysicalFunctionTakesItsVirtualOnesAlong) {
+  enable(2);
+  EXPECT_EQ(code(control_->unbind("vfio-pci", kPf)), 0);
+  EXPECT_EQ(find(kVf), nullptr);
+  EXPECT_EQ(find(kPf)->driver, "");
+  EXPECT_EQ(code(control_->bind("vfio-pci", kPf)), 0);
+  enable(2);
+  EXPECT_EQ(code(control_->remove(kPf)), 0);
+  EXPECT_EQ(find(kVf), nullptr);
+  EXPECT_EQ(find(kPf), nullptr);
+  EXPECT_EQ(code(control_->rescan()), 0);
+  EXPECT_EQ(find(kPf)->num_vfs, 0U);
+}
+
+TEST_F(SriovTest, AVirtualFunctionThatWasRemovedComesBackWhenTheyAreEnabledAnew) {
+  enable(2);
+  EXPECT_EQ(code(control_->remove(kVf)), 0);
+  EXPECT_THAT(find(kPf)->virtfns, ElementsAre("", kVf1));
+  EXPECT_EQ(code(control_->rescan()), 0);
+  EXPECT_EQ(find(kVf), nullptr) << "it has no ids that a scan could find";
+  enable(0);
+  enable(1);
+  EXPECT_NE(find(kVf), nullptr);
+}
+
+TEST_F(SriovTest, ABusWithVirtualFunctionsIsNotReset) {
+  const int device = open_in_container(kPf, kToken);
+  struct {
+    abi::HotReset head;
+    std::int32_t group;
+  } request{{sizeof request, 0, 1}, group_};
+  EXPECT_EQ(call(device, abi::kDevicePciHotReset, &request), 0);
+  enable(1);
+  EXPECT_EQ(call(device, abi::kDevicePciHotReset, &request), -EINVAL);
+}
+
+TEST_F(SriovTest, EveryChangeIsTold) {
+  unsigned told = 0;
+  control_->on_change([&] { ++told; });
+  const auto before = control_->generation();
+  enable(1);
+  EXPECT_GE(told, 1U);
+  EXPECT_GT(control_->generation(), before);
+  EXPECT_EQ(code(control_->set_num_vfs(kPf, 9)), ERANGE);
+  const unsigned after = told;
+  enable(0);
+  EXPECT_GT(told, after);
+}
+
+}  // namespace
+}  // namespace softiommu::test

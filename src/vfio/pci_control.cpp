@@ -247,7 +247,9 @@ void PciControl::Impl::end_disabling(PciFunction& physical) {
   set_virtual_functions(physical, 0);
 }
 
+// It cannot fail in Linux: where some were gone and others not, nobody could go on.
 Result<PciControl::Removal> PciControl::Impl::disable(const Known& physical) {
+  const fault::Paused must_succeed;
   {
     const MutexLock lock(mutex);
     disabling.insert(&physical.hardware());

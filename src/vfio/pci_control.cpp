@@ -169,6 +169,7 @@ void PciControl::Impl::changed() {
 
 // The device is known, and vfio-pci binds to it, as driver_override or the ids that it was given have it do.
 Result<> PciControl::Impl::bring_in(const Known& known) {
+  wait_for_users(known);  // a last close may have taken it out and be about to end
   TRY(system.bring_in(known.device));
   if (known.device.group() == nullptr) return {};
   if (const auto added = devices.add(known.pci); !added && added.error().code != EINVAL) {

@@ -53,8 +53,8 @@ class TrappedForm : public testing::TestWithParam<Form> {
   TrappedForm() {
     device = &device_;
     regions = &regions_;
-    trapped_ = static_cast<std::uint8_t*>(
-        ::mmap(nullptr, kBytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
+    plain_ = low_pages(PROT_READ | PROT_WRITE);
+    trapped_ = low_pages(PROT_NONE);
     TrapRegion region;
     region.first = reinterpret_cast<std::uintptr_t>(trapped_);
     region.last = region.first + kBytes - 1;
@@ -69,7 +69,15 @@ class TrappedForm : public testing::TestWithParam<Form> {
   ~TrappedForm() override {
     ::sigaction(SIGSEGV, &before_, nullptr);
     ::munmap(trapped_, kBytes);
+    ::munmap(plain_, kBytes);
   }
+
+  // Below 4 GiB, for addresses of 32 bits.
+  static std::uint8_t* low_pages(int rights) {
+    void* got = ::mmap(nullptr, kBytes, rights, MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1, 0);
+    return static_cast<std::uint8_t*>(got);
+  }
+  bool device_is_like_memory() const { return std::equal(device_.content.begin(), device_.content.end(), plain_); }
 
   // Registers and memory for the next runs: of number 0 as chosen, else at random.
   void fill(unsigned number) {
@@ -106,10 +114,10 @@ class TrappedForm : public testing::TestWithParam<Form> {
     return state;
   }
 
-  alignas(64) std::array<std::uint8_t, kBytes> plain_{};
   std::array<std::uint8_t, 256> beside_{};
   State start_;
   std::mt19937_64 random_;
+  std::uint8_t* plain_ = nullptr;
   std::uint8_t* trapped_ = nullptr;
   Bytes device_;
   TrapRegions regions_;
@@ -122,7 +130,7 @@ TEST_P(TrappedForm, DoesWhatTheProcessorDoes) {
   for (unsigned number = 0; number < kStarts; ++number) {
     SCOPED_TRACE(number);
     fill(number);
-    const State wanted = run(GetParam(), plain_.data());
+    const State wanted = run(GetParam(), plain_);
     const auto wanted_beside = beside_;
     const State got = run(GetParam(), trapped_);
     EXPECT_EQ(got.rax, wanted.rax);
@@ -132,7 +140,7 @@ TEST_P(TrappedForm, DoesWhatTheProcessorDoes) {
     EXPECT_EQ(got.rdi, wanted.rdi);
     EXPECT_EQ(got.flags, wanted.flags);
     EXPECT_EQ(got.vector, wanted.vector);
-    EXPECT_EQ(device_.content, plain_);
+    EXPECT_TRUE(device_is_like_memory());
     EXPECT_EQ(beside_, wanted_beside);
     ASSERT_FALSE(HasFailure());
   }
@@ -201,13 +209,10 @@ TEST_P(TrappedAccess, EveryFormMakesTheAccessesOfTheProcessor) {
   }
 }
 
-// Code beside the registers, with addresses relative to itself: behind some displacements an immediate follows.
+// Code near the registers, with addresses relative to itself: behind some displacements an immediate follows.
 TEST_P(TrappedAccess, AnAddressMayBeRelativeToTheInstruction) {
-  constexpr std::size_t kPage = 4096;
-  auto* code = static_cast<std::uint8_t*>(
-      ::mmap(trapped_ - kPage, kPage, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
-  ASSERT_NE(code, MAP_FAILED);
-  std::uint8_t* end = code;
+  std::uint8_t* const code = low_pages(PROT_READ | PROT_WRITE | PROT_EXEC);
+  std::uint8_t* end = code + 64;  // a sanitizer of calls reads what is before a function
   const auto function = [&](std::initializer_list<std::uint8_t> opcode, std::initializer_list<std::uint8_t> immediate) {
     std::uint8_t* const start = end;
     end = std::copy(opcode.begin(), opcode.end(), end);
@@ -227,7 +232,7 @@ TEST_P(TrappedAccess, AnAddressMayBeRelativeToTheInstruction) {
   const float two = 2;
   std::memcpy(&device_.content[16], &two, sizeof two);
   EXPECT_EQ(add(1), 3);
-  ::munmap(code, kPage);
+  ::munmap(code, kBytes);
 }
 
 TEST_P(TrappedAccess, AnInstructionThatCannotBeDoneIsNamed) {

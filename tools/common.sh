@@ -11,7 +11,7 @@ DEMO_PACKAGES=(dpdk dpdk-dev librte-dma-ioat23 pciutils)
 PEER_PACKAGES=(make gcc flex bison bc libelf-dev xz-utils python3)
 TEST_PACKAGES=(git python3 libgtest-dev libgmock-dev libbenchmark-dev libseccomp-dev clang-19 libclang-rt-19-dev
   clang-format-19 clang-tidy-19 gdb valgrind util-linux ccache uuid-dev libcap-dev qemu-utils parallel slurm-wlm
-  qemu-system-x86 busybox-static e2fsprogs musl-tools golang-go rustc)
+  qemu-system-x86 busybox-static e2fsprogs musl-tools golang-go rustc procps)
 
 die() {
   echo "${0##*/}: $*" >&2

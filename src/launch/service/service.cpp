@@ -144,6 +144,7 @@ void Service::serve_until_unused() {
   {
     const MutexLock lock(mutex_);
     if (!open_epoll()) return;
+    has_thread_ = true;  // this one: a call that is served may spread handles, and begin()
   }
   loop(true);
 }

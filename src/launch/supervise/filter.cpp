@@ -6,6 +6,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 
 #include <cstddef>
 #include <initializer_list>
@@ -55,6 +56,10 @@ class Rules {
   void own_filters() {
     rule(SYS_seccomp, {{low_half(0), BPF_JEQ, SECCOMP_SET_MODE_FILTER, true}});
     rule(SYS_prctl, {{low_half(0), BPF_JEQ, PR_SET_SECCOMP, true}, {low_half(1), BPF_JEQ, SECCOMP_MODE_FILTER, true}});
+  }
+  void waits_that_do_not_wait() {
+    rule(SYS_wait4, {{low_half(2), BPF_JSET, WNOHANG, true}});
+    rule(SYS_waitid, {{low_half(3), BPF_JSET, WNOHANG, true}});
   }
   void fresh_pages() { rule(SYS_madvise, {{low_half(2), BPF_JEQ, MADV_DONTNEED, true}}); }
   void mappings_onto(std::uint32_t upper) {
@@ -125,6 +130,7 @@ std::vector<sock_filter> program_filter() {
   add_window(rules, kBarWindow);
   rules.fresh_pages();
   rules.own_filters();
+  rules.waits_that_do_not_wait();
   rules.always({SYS_mremap, SYS_openat, SYS_newfstatat, SYS_statx, SYS_readlinkat, SYS_faccessat, SYS_faccessat2,
                 SYS_open, SYS_stat, SYS_lstat, SYS_access, SYS_readlink, SYS_chdir, SYS_statfs, SYS_getcwd, SYS_openat2,
                 SYS_creat});

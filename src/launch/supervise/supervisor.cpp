@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "launch/supervise/supervisor.h"
 
+#include <sched.h>
 #include <signal.h>
 #include <sys/ptrace.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -66,6 +68,25 @@ bool stops_now(pid_t thread, int& status) {
   return false;
 }
 
+// What the call that `parent` is in shares with its child. The event does not say: clone3 with CLONE_VFORK alone is a
+// fork that waits.
+std::uint64_t shared_with_child(const Tracee& parent) {
+  user_regs_struct now{};
+  std::uint64_t flags = 0;
+  if (!parent.registers(now)) return 0;
+  switch (now.orig_rax) {
+    case SYS_vfork:
+      return CLONE_VM | CLONE_VFORK;
+    case SYS_clone:
+      return now.rdi;
+    case SYS_clone3:  // the first member of struct clone_args
+      (void)parent.program().read(now.rdi, &flags, sizeof flags);
+      return flags;
+    default:
+      return 0;
+  }
+}
+
 }  // namespace
 
 Result<> Supervisor::seize(pid_t process) {
@@ -118,6 +139,16 @@ void Supervisor::stop_others(const Tracee& thread) {
   }
 }
 
+// A pidfd tells of an end before the tracer has seen it; a program that then looks for its child must find it.
+void Supervisor::reap_ended() {
+  siginfo_t info{};
+  while (::waitid(P_ALL, 0, &info, WEXITED | WNOWAIT | WNOHANG | __WALL) == 0 && info.si_pid != 0) {
+    ended(info.si_pid);
+    ::waitpid(info.si_pid, nullptr, __WALL);
+    info = {};
+  }
+}
+
 void Supervisor::ended(pid_t thread) {
   threads_.erase(thread);
   early_.erase(thread);
@@ -161,9 +192,13 @@ void Supervisor::event(Tracee& thread, int number, int signal) {
 }
 
 void Supervisor::stopped_by_filter(Tracee& thread) {
-  if (thread.program().entered()) return thread.pass();
   const auto call = thread.call();
   if (!call) return thread.pass();
+  if (call->number == SYS_wait4 || call->number == SYS_waitid) {
+    reap_ended();
+    return thread.pass();
+  }
+  if (thread.program().entered()) return thread.pass();
   if (!answer_path_call(thread, *call) && !answer_handle_call(thread, *call)) thread.pass();
 }
 
@@ -174,10 +209,10 @@ void Supervisor::signalled(Tracee& thread, int signal) {
 
 // --- processes -----------------------------------------------------------------------------------------------
 
-Result<std::shared_ptr<TracedProgram>> Supervisor::program_of_child(Tracee& parent, pid_t child, int number) {
-  if (number == PTRACE_EVENT_CLONE) return parent.shared_program();
+Result<std::shared_ptr<TracedProgram>> Supervisor::program_of_child(Tracee& parent, pid_t child, std::uint64_t flags) {
+  if ((flags & CLONE_THREAD) != 0) return parent.shared_program();
   auto space = parent.program().shared_space();
-  if (number == PTRACE_EVENT_FORK) {
+  if ((flags & CLONE_VM) == 0) {
     space = std::make_shared<Space>(*this);
     TRY(space->copy_from(parent.program().space()));
   }
@@ -189,13 +224,16 @@ Result<std::shared_ptr<TracedProgram>> Supervisor::program_of_child(Tracee& pare
 
 void Supervisor::made_child(Tracee& parent, int number) {
   const pid_t child = event_message(parent.thread());
+  const std::uint64_t flags = shared_with_child(parent);
   parent.in_vfork = number == PTRACE_EVENT_VFORK;
   const bool lives = early_.erase(child) != 0 || wait_for_first_stop(child);
-  auto program = program_of_child(parent, child, number);
+  auto program = program_of_child(parent, child, flags);
   if (lives && program) {
     Tracee* const made = add(child, std::move(*program));
-    if (number == PTRACE_EVENT_FORK && !parent.program().space().moved.empty()) stop_others(parent);
-    if (number == PTRACE_EVENT_FORK) parent.program().make_private(*made);
+    if ((flags & CLONE_VM) == 0 && !parent.program().space().moved.empty()) {
+      stop_others(parent);
+      parent.program().make_private(*made);
+    }
   }
   let_go(child);
   parent.go_on();

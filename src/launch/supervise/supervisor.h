@@ -31,13 +31,14 @@ class Supervisor final : public Bystanders {
   void wait_for_one();
   void handle(pid_t thread, int status);
   void ended(pid_t thread);
+  void reap_ended();
   void event(Tracee& thread, int event, int signal);
   void made_child(Tracee& parent, int event);
   void executed(Tracee& thread);
   void signalled(Tracee& thread, int signal);
   void stopped_by_filter(Tracee& thread);
   Tracee* add(pid_t thread, std::shared_ptr<TracedProgram> program);
-  Result<std::shared_ptr<TracedProgram>> program_of_child(Tracee& parent, pid_t child, int event);
+  Result<std::shared_ptr<TracedProgram>> program_of_child(Tracee& parent, pid_t child, std::uint64_t flags);
 
   std::map<pid_t, std::unique_ptr<Tracee>> threads_;
   std::vector<std::pair<pid_t, int>> held_;  // seen while others were served

@@ -9,6 +9,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 
 #include <cstring>
 #include <initializer_list>
@@ -121,6 +122,12 @@ TEST(Filter, ForLowHandlesEveryReadStops) {
   EXPECT_TRUE(stops(low_handle_filter(), SYS_pread64, {3}));
   EXPECT_TRUE(stops(low_handle_filter(), SYS_mmap, {0, 4096, PROT_READ, MAP_SHARED, 3, 0}));
   EXPECT_FALSE(stops(low_handle_filter(), SYS_openat));
+}
+
+TEST(Filter, OnlyWaitsThatDoNotWaitStop) {
+  EXPECT_TRUE(stops(SYS_wait4, {0, 0, WNOHANG}));
+  EXPECT_FALSE(stops(SYS_wait4, {0, 0, WUNTRACED}));
+  EXPECT_TRUE(stops(SYS_waitid, {0, 0, 0, WNOHANG | WEXITED}));
 }
 
 TEST(Filter, AForeignArchitecturePasses) {

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: BSD-3-Clause
 # A program that the preloaded shim cannot enter does DMA. usage: supervised.sh CLIENT root|user redirect|namespace
-# CLIENT: one of clients/static built with the others (handover: processes, which executes itself as a dynamic program), or go, rust, rust-static, musl, musl-static: built here, and
+# CLIENT: one of clients/static built with the others (handover: processes, which executes itself as a
+# dynamic program; inherit: the dynamic one, which executes itself as a static program), or go, rust, rust-static, musl, musl-static: built here, and
 # skipped (77) where the compiler is not to be had.
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 client=$1 who=$2 view=$3
@@ -41,6 +42,12 @@ case $client in
     cp "$PROGRAMS/processes" "$WORK/dynamic"
     chmod 755 "$WORK/dynamic"
     variables+=(CONTINUES_AS="$WORK/dynamic")
+    ;;
+  inherit)
+    cp "$PROGRAMS/processes" "$WORK/program"
+    cp "$PROGRAMS/static/processes" "$WORK/static"
+    chmod 755 "$WORK/static"
+    variables=(env CONTINUES_AS="$WORK/static")
     ;;
   *) cp "$PROGRAMS/static/$client" "$WORK/program" ;;
 esac

@@ -25,7 +25,7 @@ struct ServedProgram {
   Result<int> (*share)(std::uint64_t user, std::uint64_t bytes);
 };
 
-class RemoteFile final : public File {
+class RemoteFile : public File {
  public:
   // `channel`: a hidden duplicate of the handle, closed at the end.
   RemoteFile(int channel, ServedProgram& program) : channel_(channel), program_(program), bar_(*this) {}
@@ -55,6 +55,12 @@ class RemoteFile final : public File {
   static bool bars_enabled(const void* file);
   void has_bar_at(std::uint64_t offset) { some_bar_.store(offset); }
 
+ protected:
+  using Arguments = std::array<std::uint64_t, 4>;
+  // The owner's answer, -ENODEV without one. `told` gets its values and a descriptor, `text` its bytes.
+  virtual long call(Verb verb, const Arguments& arguments, Packet* told = nullptr, std::string* text = nullptr) const;
+  int channel() const { return channel_; }
+
  private:
   class Bar final : public MmioRegion {
    public:
@@ -66,9 +72,6 @@ class RemoteFile final : public File {
     RemoteFile& file_;
   };
 
-  using Arguments = std::array<std::uint64_t, 4>;
-  // The owner's answer, -ENODEV without one. `told` gets its values and a descriptor, `text` its bytes.
-  long call(Verb verb, const Arguments& arguments, Packet* told = nullptr, std::string* text = nullptr) const;
   long answers(int socket, Packet* told, std::string* text) const;
   bool give(int socket, const Packet& asked, std::span<const std::byte> bytes) const;
 

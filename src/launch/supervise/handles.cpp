@@ -17,6 +17,7 @@
 #include "launch/service/caller.h"
 #include "launch/service/service.h"
 #include "launch/supervise/filter.h"
+#include "launch/supervise/foreign_file.h"
 #include "launch/supervise/paths.h"
 #include "launch/supervise/traced_program.h"
 
@@ -339,16 +340,40 @@ bool answer_on(Tracee& thread, const SystemCall& call, OpenFile& open) {
   }
 }
 
+// Of a process outside of the tree. Known for this call only (a mapping keeps it): a duplicate that we kept would hide
+// the program's last close from the owner.
+Descriptors::Use foreign_handle(Tracee& thread, int copy) {
+  const auto adopted = without_throwing([&] {
+    return engine->descriptors.adopt(copy, O_RDWR, [&](int channel) -> std::shared_ptr<File> {
+      return std::make_shared<ForeignFile>(channel, engine->served, thread);
+    });
+  });
+  if (!adopted) {
+    ::close(copy);
+    return {};
+  }
+  Descriptors::Use use = engine->descriptors.find(copy);
+  if (const auto* const file = use ? dynamic_cast<const RemoteFile*>(use->file.get()) : nullptr)
+    use->flags = file->describe().flags;
+  engine->descriptors.close(copy);
+  return use;
+}
+
 }  // namespace
 
-Descriptors::Use handle_of(const Tracee& thread, int descriptor) {
+Descriptors::Use handle_of(Tracee& thread, int descriptor) {
   if (descriptor < 0) return {};
   const auto copy = thread.program().take(descriptor);
   if (!copy) return {};
   struct stat status{};
   const bool socket = ::fstat(*copy, &status) == 0 && S_ISSOCK(status.st_mode);
-  ::close(*copy);
-  return socket ? Descriptors::use_for_service(status.st_ino) : Descriptors::Use();
+  Descriptors::Use use = socket ? Descriptors::use_for_service(status.st_ino) : Descriptors::Use();
+  const HandleTable* const handles = socket && !use ? engine->handles() : nullptr;
+  if (handles == nullptr || !handles->contains(status.st_ino)) {
+    ::close(*copy);
+    return use;
+  }
+  return foreign_handle(thread, *copy);
 }
 
 long open_device(Tracee& thread, const char* path, int flags) {

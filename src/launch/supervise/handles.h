@@ -8,7 +8,7 @@
 namespace softiommu::launch {
 
 // The open file behind a descriptor of the program; empty if it is not ours.
-Descriptors::Use handle_of(const Tracee& thread, int descriptor);
+Descriptors::Use handle_of(Tracee& thread, int descriptor);
 
 // Opens one of our device files for the program: the new descriptor or a negative errno.
 long open_device(Tracee& thread, const char* path, int flags);

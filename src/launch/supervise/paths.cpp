@@ -289,7 +289,7 @@ bool current_folder(Work& work) {
 
 }  // namespace
 
-long describe_handle(const Tracee& thread, int descriptor, struct stat& out) {
+long describe_handle(Tracee& thread, int descriptor, struct stat& out) {
   const auto open = handle_of(thread, descriptor);
   if (!open) return kNotOurs;
   const auto copy = thread.program().take(descriptor);

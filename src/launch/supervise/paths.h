@@ -17,6 +17,6 @@ bool answer_path_call(Tracee& thread, const SystemCall& call);
 
 // What stands behind one of the program's descriptors, for stat: as the call's result. kNotOurs: not a handle.
 constexpr long kNotOurs = -4096;  // no errno
-long describe_handle(const Tracee& thread, int descriptor, struct stat& out);
+long describe_handle(Tracee& thread, int descriptor, struct stat& out);
 
 }  // namespace softiommu::launch

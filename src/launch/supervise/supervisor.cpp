@@ -41,6 +41,10 @@ void let_go(pid_t thread, int signal = 0) {
   ::ptrace(PTRACE_CONT, thread, 0, reinterpret_cast<void*>(static_cast<std::intptr_t>(signal)));
 }
 
+bool is_end(const siginfo_t& info) {
+  return info.si_code == CLD_EXITED || info.si_code == CLD_KILLED || info.si_code == CLD_DUMPED;
+}
+
 // A new thread or process stops before it runs. False: it has been killed.
 bool wait_for_first_stop(pid_t thread) {
   int status = 0;
@@ -60,8 +64,7 @@ bool stops_now(pid_t thread, int& status) {
     if (::waitid(P_PID, static_cast<id_t>(thread), &info, WEXITED | WSTOPPED | WNOWAIT | WNOHANG | __WALL) != 0)
       return false;
     if (info.si_pid == thread) {
-      const bool stopped = info.si_code == CLD_TRAPPED || info.si_code == CLD_STOPPED;
-      return stopped && ::waitpid(thread, &status, __WALL) == thread;
+      return !is_end(info) && ::waitpid(thread, &status, __WALL) == thread;
     }
     ::nanosleep(&kPause, nullptr);
   }
@@ -110,7 +113,7 @@ void Supervisor::run() {
     } else {  // the rest stays known as stopped
       const auto [thread, status] = held_.front();
       held_.erase(held_.begin());
-      handle(thread, status);
+      if (threads_.contains(thread)) handle(thread, status);
     }
   }
   release_closed();
@@ -126,7 +129,7 @@ void Supervisor::wait_for_one() {
     if (errno == ECHILD) threads_.clear();
     return;
   }
-  if (info.si_code == CLD_EXITED || info.si_code == CLD_KILLED || info.si_code == CLD_DUMPED) ended(info.si_pid);
+  if (is_end(info)) ended(info.si_pid);
   if (::waitpid(info.si_pid, &status, __WALL) == info.si_pid && WIFSTOPPED(status)) handle(info.si_pid, status);
 }
 
@@ -139,13 +142,19 @@ void Supervisor::stop_others(const Tracee& thread) {
   }
 }
 
-// A pidfd tells of an end before the tracer has seen it; a program that then looks for its child must find it.
+// A pidfd tells of an end before the tracer has seen it; a program that then looks for its child must find it. One by
+// one: a look at all would also show stops, which come in the loop's order.
 void Supervisor::reap_ended() {
-  siginfo_t info{};
-  while (::waitid(P_ALL, 0, &info, WEXITED | WNOWAIT | WNOHANG | __WALL) == 0 && info.si_pid != 0) {
-    ended(info.si_pid);
-    ::waitpid(info.si_pid, nullptr, __WALL);
-    info = {};
+  std::vector<pid_t> gone;
+  for (const auto& [thread, tracee] : threads_) {
+    siginfo_t info{};
+    constexpr int kLook = WEXITED | WNOWAIT | WNOHANG | __WALL;
+    if (::waitid(P_PID, static_cast<id_t>(thread), &info, kLook) == 0 && info.si_pid == thread && is_end(info))
+      gone.push_back(thread);
+  }
+  for (const pid_t thread : gone) {
+    ended(thread);
+    ::waitpid(thread, nullptr, __WALL);
   }
 }
 

@@ -99,7 +99,7 @@ class TracedProgram final : public RemoteProgram, public PlainMemory {
     TracedProgram& program_;
   };
 
- protected:
+  // Public here: what another process asks about a file of its own that this program uses is answered in the same way.
   Result<Packet> ask(Packet question, std::span<const std::byte> bytes, std::span<std::byte> room) const override;
 
  private:

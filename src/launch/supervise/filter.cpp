@@ -61,7 +61,10 @@ class Rules {
     rule(SYS_wait4, {{low_half(2), BPF_JSET, WNOHANG, true}});
     rule(SYS_waitid, {{low_half(3), BPF_JSET, WNOHANG, true}});
   }
-  void fresh_pages() { rule(SYS_madvise, {{low_half(2), BPF_JEQ, MADV_DONTNEED, true}}); }
+  void fresh_pages() {
+    for (const std::uint32_t advice : {MADV_DONTNEED, MADV_FREE})
+      rule(SYS_madvise, {{low_half(2), BPF_JEQ, advice, true}});
+  }
   void mappings_onto(std::uint32_t upper) {
     rule(SYS_mmap, {{low_half(3), BPF_JSET, MAP_FIXED, true}, {high_half(0), BPF_JEQ, upper, true}});
   }

@@ -254,7 +254,12 @@ bool answer_moved_call(Tracee& thread, const SystemCall& call) {
     if (first < found->first || bytes <= found->last + 1 - found->first) return false;
     return ::ftruncate(found->file, static_cast<off_t>(bytes)) != 0;
   }
-  if (call.number != SYS_madvise || call.argument[2] != MADV_DONTNEED) return false;
+  if (call.number != SYS_madvise) return false;
+  if (call.argument[2] == MADV_FREE) {  // for private memory only; it may be freed late, or never
+    thread.answer(0);
+    return true;
+  }
+  if (call.argument[2] != MADV_DONTNEED) return false;
   const long result = run_call(thread, call.number, call.argument);
   for (const Space::Moved& range : space.moved) {  // the device keeps its pages, the program gets fresh ones
     if (result < 0 || !overlaps(range)) continue;

@@ -124,6 +124,7 @@ static void fork_gives_private_memory(void) {
   }
   CHECK(status_of(pid) == 0);
   CHECK(memory[0] == 0x11 && memory[PAGE] == 0x11);
+  CHECK(madvise(memory, 2 * PAGE, MADV_FREE) == 0);
   copy_by_device(&c, memory, 0x33);
   close_all(&c);
 }

@@ -253,5 +253,43 @@ TEST_F(SriovTest, EveryChangeIsTold) {
   EXPECT_GT(told, after);
 }
 
+// ---- behind other IOMMUs
+
+class SriovBehind : public HotPlugTest, public ::testing::WithParamInterface<const char*> {
+ protected:
+  void SetUp() override {
+    std::string text(kMachine);
+    text.replace(text.find("intel-vtd"), std::strlen("intel-vtd"), GetParam());
+    const auto spec = parse_machine(text, "hot.toml");
+    ASSERT_TRUE(spec) << spec.error().what;
+    start_on(*spec);
+    control_ = std::make_unique<PciControl>(*system_, *vfio_);
+    iommufd_ = open_iommufd();
+  }
+};
+
+TEST_P(SriovBehind, VirtualFunctionsThatComeBackDoDma) {
+  ASSERT_EQ(bind_with(open_cdev_of(kPf), kToken), 0);
+  for (int round = 0; round < 2; ++round) {
+    enable(4);
+    const int vf = open_in_container(kVf1, kToken);
+    ASSERT_GT(vf, 0);
+    Pages pages(1);
+    EXPECT_FALSE(moves(vf, pages));
+    ASSERT_EQ(map(kIova, pages.address(), kPageSize), 0);
+    EXPECT_TRUE(moves(vf, pages));
+    for (const int file : {vf, group_, container_}) program_.close(file);
+    enable(0);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(, SriovBehind,
+                         ::testing::Values("intel-vtd", "arm-smmu-v3", "arm-smmu", "amd-iommu", "virtio-iommu"),
+                         [](const auto& test) {
+                           std::string name = test.param;
+                           std::ranges::replace(name, '-', '_');
+                           return name;
+                         });
+
 }  // namespace
 }  // namespace softiommu::test

@@ -409,6 +409,29 @@ Result<PciControl::Removal> PciControl::unbind(std::string_view driver, std::str
   });
 }
 
+Result<> PciControl::set_token(std::string_view pf, std::string_view uuid) {
+  const auto known = TRY(impl_->find(pf));
+  if (!known.pci.has_token()) return fail(ENOTTY, "the device has no virtual functions");
+  const auto token = vfio::parse_uuid(uuid);
+  if (!token) return fail(EINVAL, "no UUID");
+  known.pci.token().follow(*token);
+  return {};
+}
+
+void PciControl::on_token(const std::function<void(const std::string& pf, const std::string& uuid)>& told) {
+  for (const auto& device : impl_->devices.all()) {
+    if (device == nullptr || !device->has_token()) continue;
+    device->token().on_set(
+        [told, name = device->device().name()](const vfio::Uuid& token) { told(name, vfio::text_of(token)); });
+  }
+}
+
+void PciControl::ask_again() {
+  for (const auto& device : impl_->devices.all()) {
+    if (device != nullptr && device->leaving()) device->ask_to_leave();
+  }
+}
+
 std::vector<std::string_view> PciControl::drivers() {
   std::vector<std::string_view> names;
   for (const KnownDriver& driver : kDrivers) names.push_back(driver.name);

@@ -67,6 +67,14 @@ class PciControl {
   Result<> bind(std::string_view driver, std::string_view bdf);
   Result<Removal> unbind(std::string_view driver, std::string_view bdf, Wait wait = Wait::for_users);
 
+  // The VF token of a physical function, as its user gave it in another process that has the same machine. ENODEV;
+  // ENOTTY: no physical function; EINVAL: no UUID.
+  Result<> set_token(std::string_view pf, std::string_view uuid);
+  // Told of each token that a user gives here, on that thread. Set once, before there are users.
+  void on_token(const std::function<void(const std::string& pf, const std::string& uuid)>& told);
+  // Asks the users of every device that is leaving once more, as Linux does every ten seconds.
+  void ask_again();
+
   // The drivers that can be bound: "vfio-pci"; "pci-stub", which only holds a device; and those of Linux for our models
   // ("ioatdma", "nvme"), which use DMA: a group with one of them is not viable. They do not touch the device.
   static std::vector<std::string_view> drivers();

@@ -44,6 +44,7 @@ class PciDevice final : private VirtualConfig::Effects {
   Result<> match_token(const std::optional<Uuid>& given);
   // ENOTTY: it is no physical function.
   Result<> set_token(const Uuid& token);
+  VfToken& token() { return token_; }
   bool has_token() const { return !function_.virtual_functions().empty(); }
 
   const Device& device() const { return device_; }

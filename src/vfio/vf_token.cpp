@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "vfio/vf_token.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <charconv>
 #include <random>
@@ -24,12 +26,26 @@ std::optional<Uuid> parse_uuid(std::string_view text) {
   return uuid;
 }
 
+std::string text_of(const Uuid& uuid) {
+  std::string text;
+  for (std::size_t at = 0; at < uuid.size(); ++at) {
+    if (at == 4 || at == 6 || at == 8 || at == 10) text += '-';
+    text += fmt::format("{:02x}", std::to_integer<unsigned>(uuid[at]));
+  }
+  return text;
+}
+
 VfToken::VfToken() {
   std::random_device random;
   std::ranges::generate(token_, [&] { return static_cast<std::byte>(random()); });
 }
 
 void VfToken::set(const Uuid& token) {
+  follow(token);
+  if (told_) told_(token);
+}
+
+void VfToken::follow(const Uuid& token) {
   const MutexLock lock(mutex_);
   token_ = token;
 }
@@ -46,9 +62,11 @@ Result<> VfToken::match_virtual(const std::optional<Uuid>& given) const {
 }
 
 Result<> VfToken::match_physical(const std::optional<Uuid>& given) {
-  const MutexLock lock(mutex_);
-  if (users_ != 0) return match_locked(given);
-  if (given) token_ = *given;
+  {
+    const MutexLock lock(mutex_);
+    if (users_ != 0) return match_locked(given);
+  }
+  if (given) set(*given);
   return {};
 }
 

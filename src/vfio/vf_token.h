@@ -7,8 +7,11 @@
 
 #include <array>
 #include <cstddef>
+#include <functional>
 #include <optional>
+#include <string>
 #include <string_view>
+#include <utility>
 
 #include "base/mutex.h"
 #include "base/result.h"
@@ -18,6 +21,7 @@ namespace softiommu::vfio {
 using Uuid = std::array<std::byte, 16>;  // in the order of its text
 // 8-4-4-4-12 hexadecimal digits.
 std::optional<Uuid> parse_uuid(std::string_view text);
+std::string text_of(const Uuid& uuid);
 inline constexpr std::size_t kUuidLength = 36;
 
 // Of one physical function.
@@ -25,6 +29,10 @@ class VfToken {
  public:
   VfToken();  // one that nobody knows
   void set(const Uuid& token);
+  // The same, when it was set elsewhere: nobody is told.
+  void follow(const Uuid& token);
+  // Told of each token that a user sets, with no lock held. Set once, before anybody uses it.
+  void on_set(std::function<void(const Uuid&)> told) { told_ = std::move(told); }
   // Opening a virtual function. EACCES: none was given, or another.
   Result<> match_virtual(const std::optional<Uuid>& given) const;
   // Opening the physical one. While virtual functions are open: as above; else what is given is the token from now on.
@@ -38,6 +46,7 @@ class VfToken {
   mutable Mutex mutex_;
   Uuid token_ GUARDED_BY(mutex_){};
   unsigned users_ GUARDED_BY(mutex_) = 0;
+  std::function<void(const Uuid&)> told_;
 };
 
 }  // namespace softiommu::vfio

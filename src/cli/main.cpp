@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "cli/check.h"
+#include "cli/ctl.h"
 #include "cli/lint.h"
 #include "cli/run.h"
 #include "cli/show.h"
@@ -75,6 +76,10 @@ int main(int argc, char** argv) {
   CLI::App* check = app.add_subcommand("check", "do the IOMMU drivers keep the attach contract, whatever fails?");
   add_check_options(*check, check_request);
 
+  softiommu::cli::CtlRequest ctl_request;
+  CLI::App* ctl = app.add_subcommand("ctl", "unplug and plug devices of a run that goes on");
+  add_ctl_options(*ctl, ctl_request);
+
   app.add_subcommand("lint", "check the attach paths of a Linux source tree (softiommu lint --help)");
 
   // Everything from the program's name on is the program's: options of ours end there.
@@ -90,6 +95,7 @@ int main(int argc, char** argv) {
     return kBadUsage;
   }
   if (run->parsed()) return softiommu::cli::run(request);
+  if (ctl->parsed()) return softiommu::cli::ctl(ctl_request);
   if (check->parsed()) return softiommu::cli::check(check_request);
   return softiommu::cli::show(to_show);
 }

@@ -11,7 +11,6 @@
 #include <filesystem>
 #include <fstream>
 #include <iterator>
-#include <thread>
 
 namespace softiommu::cli {
 namespace {
@@ -23,6 +22,18 @@ bool has_variable(const fs::path& process, const std::string& variable) {
   const std::string text{std::istreambuf_iterator<char>(file), {}};
   const std::size_t at = text.find(variable);
   return at != std::string::npos && (at == 0 || text[at - 1] == '\0');
+}
+
+// Nobody waits for the end of a pipe that we hold; the standard descriptors lead nowhere.
+void close_all_but(const std::set<int>& kept) {
+  unsigned next = 0;
+  for (const int fd : kept) {
+    const auto number = static_cast<unsigned>(fd);
+    if (number > next) ::close_range(next, number - 1, 0);
+    next = number + 1;
+  }
+  ::close_range(next, ~0u, 0);
+  for (int standard = 0; standard < 3; ++standard) ::open("/dev/null", O_RDWR);
 }
 
 }  // namespace
@@ -39,16 +50,15 @@ bool anyone_remains(const std::string& run_dir) {
   return false;
 }
 
-bool remove_later(const std::string& run_dir) {
+bool remove_later(const std::string& run_dir, launch::ControlServer& control) {
   const pid_t pid = ::fork();
   if (pid != 0) return pid > 0;
   ::setsid();
   for (const int signal : {SIGINT, SIGQUIT, SIGHUP, SIGTERM}) ::signal(signal, SIG_IGN);
-  ::close_range(0, ~0u, 0);
-  for (int standard = 0; standard < 3; ++standard) ::open("/dev/null", O_RDWR);
+  close_all_but(control.descriptors());
   constexpr std::chrono::milliseconds kLongest(1000);
   for (std::chrono::milliseconds pause(10); anyone_remains(run_dir); pause = std::min(2 * pause, kLongest))
-    std::this_thread::sleep_for(pause);
+    control.serve_for(pause);
   std::error_code ignored;
   fs::remove_all(run_dir, ignored);
   std::_Exit(0);

@@ -19,7 +19,9 @@
 #include "base/fault.h"
 #include "base/memlock.h"
 #include "cli/remains.h"
+#include "cli/run_folder.h"
 #include "cli/show.h"
+#include "launch/bus/control_server.h"
 #include "launch/claims.h"
 #include "launch/service/account_table.h"
 #include "launch/service/handle_table.h"
@@ -39,11 +41,9 @@ void complain(const std::string& text) { std::fputs(("softiommu: " + text + "\n"
 class RunFolder {
  public:
   RunFolder() {
-    for (const char* variable : {"XDG_RUNTIME_DIR", "TMPDIR"}) {
-      if (const char* base = std::getenv(variable); path_.empty() && base != nullptr && base[0] == '/') try_in(base);
+    for (const std::string& base : run_folder_bases()) {
+      if (path_.empty()) try_in(base);
     }
-    if (path_.empty()) try_in("/dev/shm");  // memory: the view's few hundred files cost no disk
-    if (path_.empty()) try_in("/tmp");
   }
   ~RunFolder() {
     std::error_code ignored;
@@ -56,7 +56,7 @@ class RunFolder {
 
  private:
   void try_in(const std::string& base) {
-    std::string name = base + "/softiommu-XXXXXX";
+    std::string name = base + kRunFolderName;
     if (::mkdtemp(name.data()) == nullptr) return;
     std::error_code error;
     const fs::path real = fs::canonical(name, error);
@@ -242,20 +242,26 @@ int run(RunRequest& request) {
     complain(fmt::format("{}: {}", filled.error().why, std::strerror(filled.error().code)));
     return kCannotRun;
   }
-  made.reset();
+  const auto control = launch::ControlServer::create(folder.path(), *made->system);
+  if (!control) {
+    complain(fmt::format("{}: {}", control.error().why, std::strerror(control.error().code)));
+    return kCannotRun;
+  }
   const pid_t pid = ::fork();
   if (pid < 0) {
     complain("no process can be made");
     return kCannotRun;
   }
   if (pid == 0) become_program(request, folder.path(), shim);
+  if (!(*control)->begin()) complain("devices do not change in this run: no thread could be created");
   status = wait_for(pid);
+  (*control)->end();
   if (request.options.explain) print_reports(folder.path() + "/out", ".explain", "attach decisions");
   print_reports(folder.path() + "/out", ".faults", "fault points (passed, failed)");
   print_reports(folder.path() + "/out", ".findings", "DMA findings");
   if (request.options.trace && !collect_trace(folder.path() + "/out", request.trace_file))
     complain(fmt::format("{}: the trace could not be written", request.trace_file));
-  if (anyone_remains(folder.path()) && remove_later(folder.path())) folder.leave();
+  if (anyone_remains(folder.path()) && remove_later(folder.path(), **control)) folder.leave();
   return status;
 }
 

@@ -70,6 +70,28 @@ says "0x8086"
 expect 0 "groups name their devices" "$softiommu" run -- sh -c 'test -L /sys/kernel/iommu_groups/0/devices/0000:00:04.0'
 expect 0 "arguments of the program stay its own" "$softiommu" run -- sh -c 'test "$1" = --machine' sh --machine
 
+# Another terminal. Which run is the only one depends on what else this user does here, so each is named.
+expect 2 "an unknown command of ctl" "$softiommu" ctl explode
+expect 2 "a device too many" "$softiommu" ctl list 0000:00:04.0
+expect 1 "a process that is none of a run" "$softiommu" ctl --run 1 list
+says "process 1 belongs to no run"
+expect 1 "a folder that is none of a run" "$softiommu" ctl --run "$work" list
+says "nobody answers for the run"
+mkfifo "$work/begun" "$work/wait"
+"$softiommu" run -- sh -c 'echo $$ >"$1"; read -r line <"$2"' sh "$work/begun" "$work/wait" &
+launcher=$!
+program=$(cat "$work/begun")
+expect 0 "a run by its launcher" "$softiommu" ctl --run "$launcher" list
+says "0000:00:04.0 8086:2021 vfio-pci, group 0, vfio0"
+expect 0 "a run by its program" "$softiommu" ctl --run "$program" list
+expect 0 "a run by its folder" "$softiommu" ctl --run "$(echo "$work"/softiommu-*)" list
+expect 1 "a device that is not there" "$softiommu" ctl --run "$program" unplug 00:1f.0
+says "0000:00:1f.0: no such device"
+expect 0 "a device without its segment" "$softiommu" ctl --run "$program" unplug 00:06.0
+says "0000:00:06.0 is gone"
+echo go >"$work/wait"
+wait "$launcher"
+
 # A process that goes on when the program has ended keeps the run's view; the folder goes with it.
 mkfifo "$work/go" "$work/seen"
 expect 0 "a program that leaves a process behind" "$softiommu" run -- \

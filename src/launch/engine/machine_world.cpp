@@ -24,10 +24,12 @@
 #include "launch/claims.h"
 #include "launch/dma_sanitizer.h"
 #include "launch/engine/fail_nth_file.h"
+#include "launch/engine/follower.h"
 #include "launch/engine/world.h"
 #include "launch/explain.h"
 #include "launch/run_options.h"
 #include "machine/machine.h"
+#include "vfio/pci_control.h"
 #include "vfio/vfio.h"
 
 namespace softiommu::launch {
@@ -71,14 +73,21 @@ class MachineWorld final : public World {
   Memory* memory() override { return &machine_->memory(); }
   MemoryWatch* memory_watch() override { return sanitizer_.get(); }
   void flush() override;
-  void pause() override { machine_->executor().stop(); }
-  void resume() override { machine_->executor().start(); }
+  void pause() override {
+    follower_->pause();
+    machine_->executor().stop();
+  }
+  void resume() override {
+    machine_->executor().start();
+    follower_->resume();
+  }
   void hand_over(pid_t process) override;
   void become_child() override {
     fault::disarm();  // each process has its own points and counts from its own first open
     for (const auto& function : machine_->functions()) function->forget_thread();
     for (const auto& device : machine_->platform_devices()) device->forget_thread();
     machine_->executor().forget_thread();
+    follower_->forget();
   }
 
  private:
@@ -104,6 +113,8 @@ class MachineWorld final : public World {
   std::unique_ptr<Machine> machine_;
   std::unique_ptr<System> system_;
   std::unique_ptr<Vfio> vfio_;
+  std::unique_ptr<PciControl> control_;
+  std::unique_ptr<Follower> follower_;
 };
 
 Result<std::unique_ptr<World>> MachineWorld::create(const std::string& run_dir, StackTraces& stacks) {
@@ -134,6 +145,9 @@ Result<> MachineWorld::build() {
   vfio_options.memlock = TRY(MemlockLimit::parse(options_.memlock));
   vfio_options.allow_unsafe_interrupts = options_.allow_unsafe_interrupts;
   vfio_ = std::make_unique<Vfio>(*system_, vfio_options);
+  control_ = std::make_unique<PciControl>(*system_, *vfio_);
+  follower_ = std::make_unique<Follower>(*control_);
+  follower_->begin(run_dir_);
   system_->journal().clear();  // what the boot attached is not the program's doing
   if (options_.sanitizes()) begin_sanitizer();
   return arm();

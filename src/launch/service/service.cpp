@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "launch/service/service.h"
 
-#include <signal.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
@@ -14,6 +13,7 @@
 
 #include "base/log.h"
 #include "launch/engine/shim_services.h"
+#include "launch/engine/threads.h"
 #include "launch/service/caller.h"
 #include "machine/mmio.h"
 
@@ -21,15 +21,6 @@ namespace softiommu::launch {
 namespace {
 
 constexpr std::size_t kMostTransferred = INT_MAX & ~std::size_t{4095};  // Linux's MAX_RW_COUNT
-
-// The program's signals are not for the engine's threads; faults of a guarded copy are.
-sigset_t all_but_faults() {
-  sigset_t set;
-  ::sigfillset(&set);
-  constexpr int kFaults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP};
-  for (const int fault : kFaults) ::sigdelset(&set, fault);
-  return set;
-}
 
 // A BAR access of another process: the offset is that in the file.
 long access_bar(File& file, const Head& call, std::uint64_t& value) {
@@ -71,18 +62,12 @@ long transfer(OpenFile& open, std::uint64_t user, std::size_t bytes, off_t offse
 void Service::begin() {
   const MutexLock lock(mutex_);
   if (has_thread_ || !open_epoll()) return;
-  const sigset_t blocked = all_but_faults();
-  sigset_t before;
-  ::pthread_sigmask(SIG_SETMASK, &blocked, &before);
   const auto entry = [](void* self) -> void* {
     ::prctl(PR_SET_NAME, "softiommu-serve");
     static_cast<Service*>(self)->loop(false);
     return nullptr;
   };
-  ++shim_services->thread()->inside;  // a thread of the engine's
-  has_thread_ = ::pthread_create(&thread_, nullptr, entry, this) == 0;
-  --shim_services->thread()->inside;
-  ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  has_thread_ = start_engine_thread(thread_, entry, this);
   if (has_thread_) return;
   close_epoll();
   log::error("softiommu: other processes are not served: no thread could be created");

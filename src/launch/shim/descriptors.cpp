@@ -4,12 +4,14 @@
 #include <linux/close_range.h>
 #include <poll.h>
 #include <stdarg.h>
+#include <string.h>
 #include <sys/epoll.h>
 #include <sys/select.h>
 #include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "launch/control/control_abi.h"
 #include "launch/shim/shim.h"
 
 // Public aliases of libc's own calls: cancellation points stay cancellation points.
@@ -42,6 +44,18 @@ long transfer_vector(int fd, const iovec* parts, int count, off_t offset, bool w
     if (static_cast<size_t>(got) < parts[i].iov_len) break;
   }
   return done;
+}
+
+// One write to sysfs is one value, in however many parts it comes.
+long write_parts(int fd, const iovec* parts, int count) {
+  char whole[launch::kMostStored];
+  size_t bytes = 0;
+  for (int i = 0; i < count; ++i) {
+    const size_t room = sizeof whole - bytes, part = parts[i].iov_len < room ? parts[i].iov_len : room;
+    memcpy(whole + bytes, parts[i].iov_base, part);
+    bytes += part;
+  }
+  return write_attribute(fd, whole, bytes);
 }
 
 long close_descriptor(int fd) {
@@ -80,7 +94,9 @@ long duplicate(int from, int to, int flags) {
   if (owned(from)) return in_engine([&](const SoftiommuEngine& e) { return e.dup(from, -1, to, flags); });
   if (hidden(from) || hidden(to)) return -EBADF;
   if (owned(to)) return in_engine([&](const SoftiommuEngine& e) { return e.replace(from, to, flags); });
-  return raw(SYS_dup3, from, to, flags);
+  const long made = raw(SYS_dup3, from, to, flags);
+  copy_attribute(from, static_cast<int>(made));
+  return made;
 }
 
 long duplicate2(int from, int to) {
@@ -199,6 +215,13 @@ long control(int fd, int command, long argument) {
   }
 }
 
+int control_any(int fd, int command, long argument) {
+  if (owned(fd)) return int_answer(control(fd, command, argument));
+  const int result = __fcntl(fd, command, argument);
+  if (command == F_DUPFD || command == F_DUPFD_CLOEXEC) copy_attribute(fd, result);
+  return result;
+}
+
 }  // namespace
 
 long device_call(int fd, unsigned long request, unsigned long argument) {
@@ -225,7 +248,10 @@ SHIM_EXPORT void closefrom(int first) { close_all(first < 0 ? 0 : static_cast<un
 
 SHIM_EXPORT int dup(int fd) {
   if (owned(fd)) return int_answer(in_engine([&](const SoftiommuEngine& e) { return e.dup(fd, 0, -1, 0); }));
-  return int_answer(hidden(fd) ? -EBADF : raw(SYS_dup, fd));
+  if (hidden(fd)) return int_answer(-EBADF);
+  const int made = int_answer(raw(SYS_dup, fd));
+  copy_attribute(fd, made);
+  return made;
 }
 SHIM_EXPORT int dup2(int from, int to) { return int_answer(duplicate2(from, to)); }
 SHIM_EXPORT int __dup2(int from, int to) { return int_answer(duplicate2(from, to)); }
@@ -238,14 +264,14 @@ SHIM_EXPORT int fcntl(int fd, int command, ...) {
   va_start(list, command);
   const long argument = va_arg(list, long);
   va_end(list);
-  return owned(fd) ? int_answer(control(fd, command, argument)) : __fcntl(fd, command, argument);
+  return control_any(fd, command, argument);
 }
 SHIM_EXPORT int fcntl64(int fd, int command, ...) {
   va_list list;
   va_start(list, command);
   const long argument = va_arg(list, long);
   va_end(list);
-  return owned(fd) ? int_answer(control(fd, command, argument)) : __fcntl(fd, command, argument);
+  return control_any(fd, command, argument);
 }
 
 SHIM_EXPORT ssize_t read(int fd, void* to, size_t bytes) {
@@ -256,7 +282,11 @@ SHIM_EXPORT ssize_t __read_chk(int fd, void* to, size_t bytes, size_t room) {
   return read(fd, to, bytes);
 }
 SHIM_EXPORT ssize_t write(int fd, const void* from, size_t bytes) {
-  return owned(fd) ? answer(transfer(fd, const_cast<void*>(from), bytes, -1, true)) : __write(fd, from, bytes);
+  if (owned(fd)) return answer(transfer(fd, const_cast<void*>(from), bytes, -1, true));
+  if (attribute(fd)) [[unlikely]] {
+    if (const long stored = write_attribute(fd, from, bytes); stored != kNotAttribute) return answer(stored);
+  }
+  return __write(fd, from, bytes);
 }
 SHIM_EXPORT ssize_t pread64(int fd, void* to, size_t bytes, off64_t offset) {
   if (!owned(fd)) {
@@ -275,6 +305,9 @@ SHIM_EXPORT ssize_t __pread64_chk(int fd, void* to, size_t bytes, off64_t offset
   return pread64(fd, to, bytes, offset);
 }
 SHIM_EXPORT ssize_t pwrite64(int fd, const void* from, size_t bytes, off64_t offset) {
+  if (attribute(fd)) [[unlikely]] {
+    if (const long stored = write_attribute(fd, from, bytes); stored != kNotAttribute) return answer(stored);
+  }
   if (!owned(fd)) {
     const ssize_t put = __pwrite64(fd, from, bytes, offset);
     if (put >= 0 || errno != ESPIPE || !adopted(fd)) return put;
@@ -289,6 +322,10 @@ SHIM_EXPORT ssize_t pwrite(int fd, const void* from, size_t bytes, off_t offset)
   SHIM_EXPORT ssize_t name(int fd, const iovec* parts, int count) {                \
     static ssize_t (*libc)(int, const iovec*, int);                                \
     if (owned(fd)) return answer(transfer_vector(fd, parts, count, -1, is_write)); \
+    if (is_write && attribute(fd)) {                                               \
+      const long stored = write_parts(fd, parts, count);                           \
+      if (stored != kNotAttribute) return answer(stored);                          \
+    }                                                                              \
     return next(libc, #name)(fd, parts, count);                                    \
   }
 #define VECTOR_CALL_AT(name, is_write)                                                         \

@@ -8,6 +8,7 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
+#include "launch/control/control_abi.h"
 #include "launch/shim/shim.h"
 
 namespace softiommu::shim {
@@ -25,6 +26,13 @@ long stat_descriptor(int fd, struct stat* out) {
   return 0;
 }
 
+bool is_marked(mode_t mode) { return S_ISREG(mode) && (mode & softiommu::launch::kAttributeMark) != 0; }
+
+bool is_attribute(int dirfd, const char* path, char (&buffer)[PATH_MAX]) {
+  const bool no_path = path == nullptr || path[0] == '\0';  // AT_EMPTY_PATH
+  return no_path ? attribute_name(dirfd, buffer) : sysfs_name(dirfd, path, buffer) != nullptr;
+}
+
 // `out` is the kernel's struct stat: on x86-64 also struct stat64.
 long stat_at(int dirfd, const char* path, void* to, int flags) {
   auto* out = static_cast<struct stat*>(to);
@@ -37,6 +45,8 @@ long stat_at(int dirfd, const char* path, void* to, int flags) {
   const long result = raw(SYS_newfstatat, dirfd, word(redirect(dirfd, path, buffer).path), word(out), flags);
   if (result == 0 && S_ISREG(out->st_mode) && device_file(dirfd, path, name) != nullptr) {
     make_device(out, name);
+  } else if (result == 0 && is_marked(out->st_mode) && is_attribute(dirfd, path, name)) {
+    show_attribute(out);
   }
   return result;
 }
@@ -44,6 +54,9 @@ long stat_at(int dirfd, const char* path, void* to, int flags) {
 long stat_fd(int fd, void* out) {
   if (owned(fd)) return stat_descriptor(fd, static_cast<struct stat*>(out));
   const long result = raw(SYS_fstat, fd, word(out));
+  char name[PATH_MAX];
+  if (result == 0 && is_marked(static_cast<struct stat*>(out)->st_mode) && attribute_name(fd, name))
+    show_attribute(static_cast<struct stat*>(out));
   const bool is_socket = result == 0 && S_ISSOCK(static_cast<struct stat*>(out)->st_mode);
   return is_socket && adopted(fd) ? stat_descriptor(fd, static_cast<struct stat*>(out)) : result;
 }
@@ -52,7 +65,7 @@ void patch_statx(struct statx* out, const struct stat& plain) {
   out->stx_mode = static_cast<uint16_t>(plain.st_mode);
   out->stx_rdev_major = major(plain.st_rdev);
   out->stx_rdev_minor = minor(plain.st_rdev);
-  out->stx_size = 0;
+  out->stx_size = static_cast<uint64_t>(plain.st_size);
 }
 
 long read_link(int dirfd, const char* path, char* to, size_t bytes) {
@@ -147,7 +160,9 @@ SHIM_EXPORT int statx(int dirfd, const char* path, int flags, unsigned mask, str
   struct stat plain;
   const bool own_fd = (flags & AT_EMPTY_PATH) != 0 && path[0] == '\0' && owned(dirfd);
   const bool own_node = !own_fd && S_ISREG(out->stx_mode) && device_file(dirfd, path, name) != nullptr;
-  if ((own_fd || own_node) && stat_at(dirfd, path, &plain, flags & (AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW)) == 0) {
+  const bool marked = is_marked(out->stx_mode);
+  if ((own_fd || own_node || marked) &&
+      stat_at(dirfd, path, &plain, flags & (AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW)) == 0) {
     patch_statx(out, plain);
   }
   return 0;

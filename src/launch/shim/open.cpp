@@ -23,7 +23,13 @@ long open_at(int dirfd, const char* path, int flags, mode_t mode) {
   if (const long status = open_status(path, flags); status != kNotStatus) return status;
   const int ours = own_descriptor_link(dirfd, path);
   if (ours >= 0) return -ENXIO;  // as Linux: an anonymous inode cannot be opened again
-  return raw(SYS_openat, dirfd, word(redirect(dirfd, path, buffer).path), flags, mode);
+  const Redirected to = redirect(dirfd, path, buffer);
+  if (to.changed || (flags & O_ACCMODE) != O_RDONLY || (path != nullptr && starts_with(path, "/sys/"))) {
+    char name[PATH_MAX], real[PATH_MAX];
+    if (sysfs_name(dirfd, path, name) != nullptr && real_place(name, real))
+      return open_attribute(to.changed ? to.path : real, flags);
+  }
+  return raw(SYS_openat, dirfd, word(to.path), flags, mode);
 }
 
 bool needs_mode(int flags) { return (flags & O_CREAT) != 0 || (flags & O_TMPFILE) == O_TMPFILE; }
@@ -40,7 +46,8 @@ int fopen_flags(const char* mode) {
 FILE* open_stream(const char* path, const char* mode, FILE* (*libc)(const char*, const char*)) {
   char buffer[PATH_MAX];
   const bool status = path != nullptr && starts_with(path, "/proc/") && strstr(path, "/status") != nullptr;
-  if (status || device_file(AT_FDCWD, path, buffer) != nullptr) {
+  const bool written = (fopen_flags(mode) & O_ACCMODE) != O_RDONLY && sysfs_name(AT_FDCWD, path, buffer) != nullptr;
+  if (status || written || device_file(AT_FDCWD, path, buffer) != nullptr) {
     const int fd = int_answer(open_at(AT_FDCWD, path, fopen_flags(mode), 0666));
     return fd < 0 ? nullptr : fdopen(fd, mode);
   }

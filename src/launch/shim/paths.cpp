@@ -109,8 +109,7 @@ const char* name_in_view(int dirfd, const char* path, char (&buffer)[PATH_MAX]) 
 
 // Does the view have a file of this name? `buffer` gets its place.
 bool in_view(const char* name, char (&buffer)[PATH_MAX]) {
-  const int bytes = snprintf(buffer, sizeof buffer, "%s/view%s", run_dir, name);
-  return bytes > 0 && static_cast<size_t>(bytes) < sizeof buffer && raw(SYS_faccessat, AT_FDCWD, word(buffer), 0) == 0;
+  return real_place(name, buffer) && raw(SYS_faccessat, AT_FDCWD, word(buffer), 0) == 0;
 }
 
 // What follows `prefix`; nullptr: `text` does not begin with it.
@@ -168,6 +167,32 @@ DeviceNode node_of(const char* name) {
 }  // namespace
 
 bool starts_with(const char* text, const char* prefix) { return strncmp(text, prefix, strlen(prefix)) == 0; }
+
+bool real_place(const char* name, char (&buffer)[PATH_MAX]) {
+  const int bytes = snprintf(buffer, sizeof buffer, "%s/view%s", run_dir, name);
+  return bytes > 0 && static_cast<size_t>(bytes) < sizeof buffer;
+}
+
+const char* sysfs_name(int dirfd, const char* path, char (&buffer)[PATH_MAX]) {
+  if (run_dir[0] == '\0' || inside() || path == nullptr || path[0] == '\0') return nullptr;
+  char joined[PATH_MAX];
+  if (path[0] != '/') {
+    if (!absolute(dirfd, path, joined)) return nullptr;
+    path = joined;
+  }
+  const char* name = name_in_view(AT_FDCWD, path, buffer);
+  if (name == nullptr || claimed_by(kFaultKnobs, name)) return nullptr;  // those are plain files
+  return starts_with(name, "/sys/") ? name : nullptr;
+}
+
+bool take_view_off(char* path) {
+  size_t prefix;
+  if (view_prefix(path, &prefix)) {
+    memmove(path, path + prefix, strlen(path + prefix) + 1);
+    return true;
+  }
+  return !redirecting;
+}
 
 Redirected redirect(int dirfd, const char* path, char (&buffer)[PATH_MAX]) {
   if (!redirecting || inside() || path == nullptr) return {path, false};

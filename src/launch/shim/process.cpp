@@ -80,7 +80,10 @@ void leave_by_exit() {
     e->depart(SOFTIOMMU_EXIT);
   }
 }
-__attribute__((destructor)) void image_ends() { leave_by_exit(); }
+__attribute__((destructor)) void image_ends() {
+  drain_output();
+  leave_by_exit();
+}
 
 // The arguments of execl and its kin as a list; they end with a null pointer.
 struct ArgumentList {

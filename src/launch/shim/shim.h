@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <limits.h>
 #include <stdint.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 
 #include "launch/engine_abi.h"
@@ -116,6 +117,28 @@ Function* next(Function*& cache, const char* name) {
 // Any ioctl of the program, as the kernel answers (descriptors.cpp); one of KVM's in a program with devices (kvm.cpp).
 long device_call(int fd, unsigned long request, unsigned long argument);
 long kvm_ioctl(int fd, unsigned long request, unsigned long argument);
+
+// Files of sysfs that are written (attributes.cpp) --------------------------------------------------------------------
+
+// A bit: the descriptor may be one of them, opened for writing; write_attribute() finds out.
+extern uint64_t attribute_bits[SOFTIOMMU_MAX_DESCRIPTORS / 64];
+inline bool attribute(int fd) { return bit(attribute_bits, fd) && !inside(); }
+constexpr long kNotAttribute = -4097;  // no errno
+// write(2)'s answer, or kNotAttribute.
+long write_attribute(int fd, const void* data, size_t bytes);
+// open of a file below the view's /sys, `path` being the real one.
+long open_attribute(const char* path, int flags);
+// `to` is a duplicate of `from` (which may be anything) from now on.
+void copy_attribute(int from, int to);
+// The program's name of the view's file behind a descriptor; false: it is none below its /sys.
+bool attribute_name(int fd, char (&name)[PATH_MAX]);
+// What stat shows of one.
+void show_attribute(struct stat* out);
+// Standard output and error may be such files already when the program starts.
+void find_inherited_attributes();
+// What standard output holds goes out before libc writes it.
+void drain_output();
+
 // Whose paths these are (state.cpp: this process's; the supervisor has its own, for the process that it serves) -------
 
 // Its number, as it stands in /proc.
@@ -139,6 +162,12 @@ Redirected redirect(int dirfd, const char* path, char (&buffer)[PATH_MAX]);
 const char* device_file(int dirfd, const char* path, char (&buffer)[PATH_MAX]);
 // Takes the view's folder off the front of a NUL-terminated path, in place.
 void show(char* path);
+// The same; false: the path is not in it, and stays. In a mount namespace paths have no such folder: true.
+bool take_view_off(char* path);
+// The program's name for a file below the view's /sys, however it is spelled; nullptr: it is none.
+const char* sysfs_name(int dirfd, const char* path, char (&buffer)[PATH_MAX]);
+// The view's own path of such a name.
+bool real_place(const char* name, char (&buffer)[PATH_MAX]);
 // The same for `bytes` characters without a terminator; the new length.
 long show(char* text, long bytes);
 // N if `path` (seen from dirfd) is /proc/self/fd/N, else -1.

@@ -37,6 +37,7 @@ __attribute__((constructor)) void read_environment() {
   const int bytes = snprintf(knobs, sizeof knobs, "%s/view/sys/kernel/debug", run_dir);
   const bool fits = bytes > 0 && static_cast<size_t>(bytes) < sizeof knobs;
   fault_injection = fits && raw(SYS_faccessat, AT_FDCWD, word(knobs), 0) == 0;
+  find_inherited_attributes();
 }
 
 void complain(const char* text) {

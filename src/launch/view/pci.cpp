@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// /sys/devices/pci*, /sys/bus/pci: a folder for each function and bridge, all bound to vfio-pci.
+// /sys/devices/pci*, /sys/bus/pci: a folder for each function and bridge, and one for each driver.
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
-#include <map>
 
-#include "launch/view/tree.h"
+#include "hw/pci.h"
+#include "launch/view/parts.h"
 #include "machine/machine.h"
 
 namespace softiommu::launch {
 namespace {
 
-const std::string kDriver = "sys/bus/pci/drivers/vfio-pci";
+constexpr mode_t kRead = 0444, kReadWrite = 0644, kWrite = 0200, kRemove = 0220,
+                 kSriov = 0664;          // of sysfs's files, as Linux has them
 constexpr unsigned kResourceLines = 13;  // six BARs, the ROM, six that only bridges and SR-IOV use
 
 // enum of linux/ioport.h, as the `resource` file shows it.
@@ -26,37 +26,13 @@ enum ResourceFlag : std::uint64_t {
   kMem64 = 0x100000
 };
 
-struct Placed {
-  std::uint64_t first = 0, last = 0, flags = 0;
-};
+std::uint64_t flags_of(const BarSpec& spec) {
+  if (spec.io) return kIo | kSizeAlign | 1;
+  return kMem | kSizeAlign | (spec.memory64 ? kMem64 | kMem64Type : 0) |
+         (spec.prefetchable ? kPrefetch | kPrefetchType : 0);
+}
 
-// Firmware's part: bus addresses for the BARs, below 4 GiB for 32-bit ones, high for 64-bit ones.
-class BarPlaces {
- public:
-  std::array<Placed, PciFunction::kBars> place(const PciFunction& function) {
-    std::array<Placed, PciFunction::kBars> out{};
-    for (unsigned bar = 0; bar < PciFunction::kBars; ++bar) {
-      const BarSpec& spec = function.bars()[bar];
-      if (spec.bytes == 0) continue;
-      std::uint64_t& next = spec.io ? next_io_ : spec.memory64 ? next64_ : next32_;
-      const std::uint64_t step = std::max<std::uint64_t>(spec.bytes, spec.io ? 16 : kPageSize);
-      next = (next + step - 1) & ~(step - 1);
-      out[bar] = {next, next + spec.bytes - 1, flags_of(spec)};
-      next += step;
-    }
-    return out;
-  }
-
- private:
-  static std::uint64_t flags_of(const BarSpec& spec) {
-    if (spec.io) return kIo | kSizeAlign | 1;
-    return kMem | kSizeAlign | (spec.memory64 ? kMem64 | kMem64Type : 0) |
-           (spec.prefetchable ? kPrefetch | kPrefetchType : 0);
-  }
-  std::uint64_t next32_ = 0xe000'0000, next64_ = 0x38'0000'0000, next_io_ = 0xc000;
-};
-
-std::string config_bytes(PciFunction& function, const std::array<Placed, PciFunction::kBars>& bars) {
+std::string config_bytes(PciFunction& function, const PlacedBars& bars) {
   constexpr unsigned kBar0 = 0x10, kTypeBits = 0xf;
   std::string bytes(function.config_bytes(), '\0');
   const auto put32 = [&](unsigned at, std::uint32_t value) {
@@ -72,10 +48,10 @@ std::string config_bytes(PciFunction& function, const std::array<Placed, PciFunc
   return bytes;
 }
 
-std::string resource_text(const std::array<Placed, PciFunction::kBars>& bars) {
+std::string resource_text(const PlacedBars& bars) {
   std::string text;
   for (unsigned i = 0; i < kResourceLines; ++i) {
-    const Placed row = i < bars.size() ? bars[i] : Placed{};
+    const PlacedBar row = i < bars.size() ? bars[i] : PlacedBar{};
     text += fmt::format("{:#018x} {:#018x} {:#018x}\n", row.first, row.last, row.flags);
   }
   return text;
@@ -87,10 +63,40 @@ std::string modalias(const FunctionIdentity& id) {
                      id.class_code & 0xff);
 }
 
-void add_function_files(Tree& tree, const std::string& folder, PciFunction& function, BarPlaces& places) {
-  const FunctionIdentity& id = function.identity();
-  const auto bars = places.place(function);
-  const std::map<std::string, std::string> files = {
+std::string driver_folder(std::string_view driver) { return fmt::format("sys/bus/pci/drivers/{}", driver); }
+
+std::string uevent_text(const PciControl::Function& function) {
+  const FunctionIdentity& id = function.hardware->identity();
+  const std::string driver = function.driver.empty() ? "" : fmt::format("DRIVER={}\n", function.driver);
+  return driver + fmt::format(
+                      "PCI_CLASS={:X}\nPCI_ID={:04X}:{:04X}\nPCI_SUBSYS_ID={:04X}:{:04X}\nPCI_SLOT_NAME={}\n"
+                      "MODALIAS={}\n",
+                      id.class_code, id.vendor, id.device, id.subsystem_vendor, id.subsystem_device, function.bdf,
+                      modalias(id));
+}
+
+std::string parent_of(const std::string& path) { return path.substr(0, path.rfind('/')); }
+
+std::string folder_of(const MachineSpec& spec, const Bdf& bdf) {
+  for (const BridgeSpec& bridge : spec.bridges) {
+    const bool above = bridge.bdf.segment == bdf.segment && bridge.secondary_bus == bdf.bus && bdf.bus != 0;
+    if (above && bridge.bdf.bus < bdf.bus) return folder_of(spec, bridge.bdf) + "/" + bdf.text();
+  }
+  return fmt::format("sys/devices/pci{:04x}:{:02x}/{}", bdf.segment, 0, bdf.text());
+}
+
+struct FileRow {
+  std::string_view name;
+  std::string text;
+  mode_t mode = kRead;
+};
+
+void add_files(Tree& tree, const std::string& folder, std::span<const FileRow> rows) {
+  for (const FileRow& row : rows) tree.attribute(fmt::format("{}/{}", folder, row.name), row.text, row.mode);
+}
+
+void add_identity(Tree& tree, const std::string& folder, const FunctionIdentity& id) {
+  const FileRow rows[] = {
       {"vendor", fmt::format("{:#06x}\n", id.vendor)},
       {"device", fmt::format("{:#06x}\n", id.device)},
       {"subsystem_vendor", fmt::format("{:#06x}\n", id.subsystem_vendor)},
@@ -98,29 +104,57 @@ void add_function_files(Tree& tree, const std::string& folder, PciFunction& func
       {"class", fmt::format("{:#08x}\n", id.class_code)},
       {"revision", fmt::format("{:#04x}\n", id.revision)},
       {"modalias", modalias(id) + "\n"},
-      {"uevent", fmt::format("DRIVER=vfio-pci\nPCI_CLASS={:X}\nPCI_ID={:04X}:{:04X}\nPCI_SUBSYS_ID={:04X}:{:04X}\n"
-                             "PCI_SLOT_NAME={}\nMODALIAS={}\n",
-                             id.class_code, id.vendor, id.device, id.subsystem_vendor, id.subsystem_device,
-                             function.bdf().text(), modalias(id))},
+  };
+  add_files(tree, folder, rows);
+}
+
+void add_function_files(Tree& tree, const std::string& folder, const FunctionIdentity& id, const PlacedBars& bars) {
+  const FileRow rows[] = {
       {"resource", resource_text(bars)},
-      {"config", config_bytes(function, bars)},
       {"irq", "0\n"},
-      {"enable", "0\n"},
-      {"numa_node", "-1\n"},
+      {"enable", "0\n", kReadWrite},
+      {"numa_node", "-1\n", kReadWrite},
       {"local_cpus", "1\n"},
       {"local_cpulist", "0\n"},
-      {"msi_bus", "1\n"},
-      {"broken_parity_status", "0\n"},
+      {"msi_bus", "1\n", kReadWrite},
+      {"broken_parity_status", "0\n", kReadWrite},
       {"dma_mask_bits", "64\n"},
       {"consistent_dma_mask_bits", "64\n"},
-      {"driver_override", "vfio-pci\n"},
       {"power_state", "D0\n"},
       {"ari_enabled", "0\n"},
+      {"remove", "", kRemove},
+      {"rescan", "", kWrite},
+      {"reset", "", kWrite},
   };
-  for (const auto& [name, text] : files) tree.file(folder + "/" + name, text);
+  add_identity(tree, folder, id);
+  add_files(tree, folder, rows);
   if (!id.pcie) return;
-  for (const char* speed : {"max_link_speed", "current_link_speed"}) tree.file(folder + "/" + speed, "8.0 GT/s PCIe\n");
-  for (const char* width : {"max_link_width", "current_link_width"}) tree.file(folder + "/" + width, "1\n");
+  for (const char* speed : {"max_link_speed", "current_link_speed"})
+    tree.attribute(folder + "/" + speed, "8.0 GT/s PCIe\n");
+  for (const char* width : {"max_link_width", "current_link_width"}) tree.attribute(folder + "/" + width, "1\n");
+}
+
+void update_sriov(Tree& tree, const std::string& folder, const ShownFunction& shown) {
+  const PciControl::Function& function = shown.function;
+  if (function.total_vfs == 0) return;
+  const FileRow rows[] = {
+      {"sriov_totalvfs", fmt::format("{}\n", function.total_vfs)},
+      {"sriov_numvfs", fmt::format("{}\n", function.num_vfs), kSriov},
+      {"sriov_offset", fmt::format("{}\n", function.vf_offset)},
+      {"sriov_stride", fmt::format("{}\n", function.vf_stride)},
+      {"sriov_vf_device", fmt::format("{:x}\n", function.hardware->identity().device)},
+      {"sriov_vf_total_msix", "0\n"},
+      {"sriov_drivers_autoprobe", shown.vf_autoprobe ? "1\n" : "0\n", kSriov},
+  };
+  add_files(tree, folder, rows);
+  for (unsigned number = 0; number < function.total_vfs; ++number) {
+    const std::string link = fmt::format("{}/virtfn{}", folder, number);
+    if (number < function.virtfns.size() && !function.virtfns[number].empty()) {
+      tree.link(link, parent_of(folder) + "/" + function.virtfns[number]);
+    } else {
+      tree.remove(link);
+    }
+  }
 }
 
 // A bridge has no model behind its configuration space: its identity and bus numbers are what programs look at.
@@ -130,13 +164,13 @@ void add_bridge(Tree& tree, const MachineSpec& spec, const BridgeSpec& bridge) {
   constexpr std::uint8_t kBridgeSubclass = 0x04, kBridgeClass = 0x06, kBridgeHeader = 0x01;
   constexpr std::uint16_t kRedHat = 0x1b36, kPciePort = 0x000c, kPciBridge = 0x0001;
   const std::uint16_t device = bridge.kind == BridgeSpec::Kind::pcie_to_pci ? kPciBridge : kPciePort;
-  const std::string folder = device_folder(spec, bridge.bdf);
+  const std::string folder = folder_of(spec, bridge.bdf);
   std::string config(256, '\0');
   const auto put = [&](unsigned at, unsigned value) { config[at] = static_cast<char>(value & 0xff); };
   put(kVendor, kRedHat), put(kVendor + 1, kRedHat >> 8), put(kDevice, device), put(kDevice + 1, device >> 8);
   put(kClass, kBridgeSubclass), put(kClass + 1, kBridgeClass), put(kHeaderType, kBridgeHeader);
   put(kPrimary, bridge.bdf.bus), put(kSecondary, bridge.secondary_bus), put(kSubordinate, bridge.secondary_bus);
-  const std::map<std::string, std::string> files = {
+  const FileRow rows[] = {
       {"vendor", fmt::format("{:#06x}\n", kRedHat)},
       {"device", fmt::format("{:#06x}\n", device)},
       {"subsystem_vendor", "0x0000\n"},
@@ -144,43 +178,99 @@ void add_bridge(Tree& tree, const MachineSpec& spec, const BridgeSpec& bridge) {
       {"class", "0x060400\n"},
       {"revision", "0x00\n"},
       {"resource", resource_text({})},
-      {"config", config},
       {"irq", "0\n"},
       {"enable", "1\n"},
       {"numa_node", "-1\n"},
       {"msi_bus", "1\n"},
   };
-  for (const auto& [name, text] : files) tree.file(folder + "/" + name, text);
+  add_files(tree, folder, rows);
+  tree.file(folder + "/config", config);
   tree.link(folder + "/subsystem", "sys/bus/pci");
   tree.link("sys/bus/pci/devices/" + bridge.bdf.text(), folder);
 }
 
 }  // namespace
 
-std::string device_folder(const MachineSpec& spec, const Bdf& bdf) {
-  for (const BridgeSpec& bridge : spec.bridges) {
-    const bool above = bridge.bdf.segment == bdf.segment && bridge.secondary_bus == bdf.bus && bdf.bus != 0;
-    if (above && bridge.bdf.bus < bdf.bus) return device_folder(spec, bridge.bdf) + "/" + bdf.text();
+const PlacedBars& BarPlaces::of(const PciFunction& function) {
+  const auto [known, fresh] = known_.try_emplace(function.bdf().text());
+  for (unsigned bar = 0; fresh && bar < PciFunction::kBars; ++bar) {
+    const BarSpec& spec = function.bars()[bar];
+    if (spec.bytes == 0) continue;
+    std::uint64_t& next = spec.io ? next_io_ : spec.memory64 ? next64_ : next32_;
+    const std::uint64_t step = std::max<std::uint64_t>(spec.bytes, spec.io ? 16 : kPageSize);
+    next = (next + step - 1) & ~(step - 1);
+    known->second[bar] = {next, next + spec.bytes - 1, flags_of(spec)};
+    next += step;
   }
-  return fmt::format("sys/devices/pci{:04x}:{:02x}/{}", bdf.segment, 0, bdf.text());
+  return known->second;
 }
 
-void add_pci(Tree& tree, System& system) {
-  const MachineSpec& spec = system.machine().spec();
-  for (const char* name : {"bind", "unbind", "new_id", "remove_id"}) tree.file(kDriver + "/" + name, "", 0200);
-  tree.link(kDriver + "/module", "sys/module/vfio_pci");
-  tree.file("sys/bus/pci/drivers_autoprobe", "1\n");
-  tree.file("sys/bus/pci/drivers_probe", "", 0200);
-  for (const BridgeSpec& bridge : spec.bridges) add_bridge(tree, spec, bridge);
-  BarPlaces places;
-  for (const auto& function : system.machine().functions()) {
-    const std::string name = function->bdf().text(), folder = device_folder(spec, function->bdf());
-    add_function_files(tree, folder, *function, places);
-    tree.link(folder + "/subsystem", "sys/bus/pci");
-    tree.link(folder + "/driver", kDriver);
-    tree.link("sys/bus/pci/devices/" + name, folder);
-    tree.link(kDriver + "/" + name, folder);
+std::string device_folder(const MachineSpec& spec, const PciControl::Function& function) {
+  if (function.physfn.empty()) return folder_of(spec, function.hardware->bdf());
+  const auto physical = Bdf::parse(function.physfn);
+  return parent_of(folder_of(spec, physical ? *physical : function.hardware->bdf())) + "/" + function.bdf;
+}
+
+void add_bus(Tree& tree, System& system) {
+  for (const std::string_view driver : PciControl::drivers()) {
+    const FileRow rows[] = {
+        {"bind", "", kWrite}, {"unbind", "", kWrite}, {"new_id", "", kWrite}, {"remove_id", "", kWrite}};
+    add_files(tree, driver_folder(driver), rows);
   }
+  tree.link(driver_folder("vfio-pci") + "/module", "sys/module/vfio_pci");
+  const FileRow rows[] = {
+      {"drivers_autoprobe", "1\n", kReadWrite}, {"drivers_probe", "", kWrite}, {"rescan", "", kWrite}};
+  add_files(tree, "sys/bus/pci", rows);
+  const MachineSpec& spec = system.machine().spec();
+  for (const BridgeSpec& bridge : spec.bridges) add_bridge(tree, spec, bridge);
+}
+
+void add_function(Tree& tree, System& system, const ShownFunction& shown, const PlacedBars& bars) {
+  const PciControl::Function& function = shown.function;
+  const MachineSpec& spec = system.machine().spec();
+  const std::string folder = device_folder(spec, function);
+  add_function_files(tree, folder, function.hardware->identity(), bars);
+  update_function(tree, system, shown, bars);
+  tree.link(folder + "/subsystem", "sys/bus/pci");
+  if (!function.physfn.empty()) tree.link(folder + "/physfn", parent_of(folder) + "/" + function.physfn);
+  if (const std::string unit = unit_folder(system, *function.device); !unit.empty()) {
+    tree.link(folder + "/iommu", unit);
+    tree.link(unit + "/devices/" + function.bdf, folder);
+  }
+  if (function.group) {
+    const std::string group = fmt::format("sys/kernel/iommu_groups/{}", *function.group);
+    tree.link(group + "/devices/" + function.bdf, folder);
+    tree.link(folder + "/iommu_group", group);
+  }
+  tree.link("sys/bus/pci/devices/" + function.bdf, folder);
+}
+
+void remove_function(Tree& tree, System& system, const PciControl::Function& function) {
+  tree.remove("sys/bus/pci/devices/" + function.bdf);
+  if (function.group) tree.remove(fmt::format("sys/kernel/iommu_groups/{}/devices/{}", *function.group, function.bdf));
+  if (const std::string unit = unit_folder(system, *function.device); !unit.empty())
+    tree.remove(unit + "/devices/" + function.bdf);
+  tree.remove(device_folder(system.machine().spec(), function));
+}
+
+void update_function(Tree& tree, System& system, const ShownFunction& shown, const PlacedBars& bars) {
+  const PciControl::Function& function = shown.function;
+  const std::string folder = device_folder(system.machine().spec(), function);
+  tree.attribute(folder + "/uevent", uevent_text(function), kReadWrite);
+  tree.attribute(folder + "/driver_override", shown.driver_override + "\n", kReadWrite);
+  tree.file(folder + "/config", config_bytes(*function.hardware, bars));
+  update_sriov(tree, folder, shown);
+}
+
+void add_driver(Tree& tree, System& system, const PciControl::Function& function) {
+  const std::string folder = device_folder(system.machine().spec(), function);
+  tree.link(folder + "/driver", driver_folder(function.driver));
+  tree.link(driver_folder(function.driver) + "/" + function.bdf, folder);
+}
+
+void remove_driver(Tree& tree, System& system, const PciControl::Function& function) {
+  tree.remove(device_folder(system.machine().spec(), function) + "/driver");
+  tree.remove(driver_folder(function.driver) + "/" + function.bdf);
 }
 
 }  // namespace softiommu::launch

@@ -6,6 +6,8 @@
 
 #include <filesystem>
 
+#include "launch/control/control_abi.h"
+
 namespace softiommu::launch {
 
 void Tree::folder(const std::string& path) {
@@ -18,13 +20,22 @@ void Tree::folder(const std::string& path) {
 void Tree::file(const std::string& path, std::string_view contents, mode_t mode) {
   folder(path.substr(0, path.rfind('/')));
   if (error_ != 0) return;
-  const int fd = ::open((root_ + "/" + path).c_str(), O_CREAT | O_WRONLY | O_TRUNC | O_CLOEXEC, mode);
+  const std::string place = root_ + "/" + path;
+  constexpr mode_t kWhileWritten = 0600;
+  (void)::chmod(place.c_str(), kWhileWritten);
+  const int fd = ::open(place.c_str(), O_CREAT | O_WRONLY | O_CLOEXEC, kWhileWritten);
   if (fd < 0) {
     error_ = errno;
     return;
   }
-  if (::write(fd, contents.data(), contents.size()) != static_cast<ssize_t>(contents.size())) error_ = EIO;
+  const auto bytes = static_cast<ssize_t>(contents.size());
+  if (::pwrite(fd, contents.data(), contents.size(), 0) != bytes || ::ftruncate(fd, bytes) != 0) error_ = EIO;
+  if (::fchmod(fd, mode) != 0) error_ = errno;
   ::close(fd);
+}
+
+void Tree::attribute(const std::string& path, std::string_view contents, mode_t mode) {
+  file(path, contents, mode | kAttributeMark);
 }
 
 void Tree::link(const std::string& path, const std::string& target) {
@@ -32,7 +43,15 @@ void Tree::link(const std::string& path, const std::string& target) {
   folder(parent);
   if (error_ != 0) return;
   const std::string relative = std::filesystem::path("/" + target).lexically_relative("/" + parent);
+  (void)::unlink((root_ + "/" + path).c_str());
   if (::symlink(relative.c_str(), (root_ + "/" + path).c_str()) != 0) error_ = errno;
+}
+
+void Tree::remove(const std::string& path) {
+  if (error_ != 0) return;
+  std::error_code error;
+  std::filesystem::remove_all(root_ + "/" + path, error);
+  if (error) error_ = error.value();
 }
 
 }  // namespace softiommu::launch

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// Files, links and folders below a root, and the parts of the view that are made of them.
+// Files, links and folders below a root.
 #pragma once
 
 #include <sys/stat.h>
@@ -8,7 +8,6 @@
 #include <string_view>
 
 #include "base/result.h"
-#include "core/system.h"
 
 namespace softiommu::launch {
 
@@ -17,22 +16,19 @@ class Tree {
  public:
   explicit Tree(std::string root) : root_(std::move(root)) {}
   void folder(const std::string& path);
+  // Exactly these permissions. What is there is written in place: a program that has it open sees the new contents.
   void file(const std::string& path, std::string_view contents, mode_t mode = 0644);
+  // A file of sysfs, marked as such (launch/control/control_abi.h).
+  void attribute(const std::string& path, std::string_view contents, mode_t mode = 0444);
   // A relative link at `path` to `target`, both named from the root.
   void link(const std::string& path, const std::string& target);
+  // With all that is below it; what is not there is removed already.
+  void remove(const std::string& path);
   Result<> result() const { return error_ == 0 ? Result<>{} : fail(error_, "the view cannot be written"); }
 
  private:
   std::string root_;
   int error_ = 0;
 };
-
-// Where a device's folder is: "sys/devices/pci0000:00/0000:00:1c.0/0000:01:00.0".
-std::string device_folder(const MachineSpec& spec, const Bdf& bdf);
-
-void add_pci(Tree& tree, System& system);
-void add_iommus(Tree& tree, System& system);
-void add_groups(Tree& tree, System& system);
-void add_device_files(Tree& tree, System& system);  // for programs that use an iommufd
 
 }  // namespace softiommu::launch

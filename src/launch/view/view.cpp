@@ -2,7 +2,7 @@
 #include "launch/view/view.h"
 
 #include "launch/run_options.h"
-#include "launch/view/tree.h"
+#include "launch/view/parts.h"
 
 namespace softiommu::launch {
 namespace {
@@ -16,7 +16,6 @@ void add_modules(Tree& tree, const ViewOptions& options) {
       {"vfio_pci/initstate", "live\n"},
       {"vfio_pci/parameters/disable_idle_d3", "N\n"},
       {"vfio_pci/parameters/disable_denylist", "N\n"},
-      {"vfio_pci/parameters/enable_sriov", "N\n"},
       {"vfio_pci/parameters/nointxmask", "N\n"},
       {"vfio_pci_core/initstate", "live\n"},
       {"iommufd/initstate", "live\n"},
@@ -26,7 +25,8 @@ void add_modules(Tree& tree, const ViewOptions& options) {
       {"vfio_iommu_type1/parameters/disable_hugepages", "N\n"},
       {"vfio_iommu_type1/parameters/dma_entry_limit", "65535\n"},
   };
-  for (const auto& file : files) tree.file("sys/module/" + std::string(file.path), file.text);
+  for (const auto& file : files) tree.attribute("sys/module/" + std::string(file.path), file.text);
+  tree.attribute("sys/module/vfio_pci/parameters/enable_sriov", "Y\n", 0644);
 }
 
 // The knobs of the kernel's fault injection that programs set before they use fail-nth: filters which ours has not
@@ -49,10 +49,9 @@ Result<> write_view(const std::string& root, System& system, const ViewOptions& 
        {"sys/bus/pci/slots", "sys/bus/pci/devices", "sys/class/iommu", "sys/class/vfio", "sys/class/vfio-dev"}) {
     tree.folder(folder);
   }
-  add_pci(tree, system);
+  add_bus(tree, system);
   add_iommus(tree, system);
-  add_groups(tree, system);
-  add_device_files(tree, system);
+  add_device_nodes(tree);
   return tree.result();
 }
 

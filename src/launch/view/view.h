@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// The generated /sys and /dev of a machine: a folder tree with the names, links and contents that programs read.
+// The generated /sys and /dev of a machine: a folder tree with the names, links and contents that programs read. What
+// comes and goes with devices is DeviceView's.
 #pragma once
 
 #include <string>

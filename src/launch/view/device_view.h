@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The part of the view that follows the bus: folders of functions and groups, links to drivers, device nodes.
+#pragma once
+
+#include <set>
+#include <string_view>
+#include <vector>
+
+#include "launch/view/parts.h"
+
+namespace softiommu::launch {
+
+class DeviceView {
+ public:
+  // Below `root`, where write_view() has been.
+  DeviceView(std::string root, System& system) : root_(std::move(root)), system_(system) {}
+
+  // Makes the view show these functions and nothing else: only what differs is touched. Errno of the file system.
+  Result<> show(std::vector<ShownFunction> now);
+  // What the files of a function say, also where somebody wrote into them.
+  void show_again(std::string_view bdf);
+  std::vector<std::string> device_folders() const;  // below the root
+
+ private:
+  void take_away(Tree& tree, const ShownFunction& before, const ShownFunction* now);
+  void put(Tree& tree, const ShownFunction* before, const ShownFunction& now);
+  void show_groups(Tree& tree);
+
+  std::string root_;
+  System& system_;
+  BarPlaces places_;
+  std::vector<ShownFunction> shown_;
+  std::set<unsigned> groups_, group_nodes_;
+};
+
+}  // namespace softiommu::launch

@@ -4,7 +4,8 @@
  * The device is QEMU's "edu" (1234:11e8): it copies a page into its own buffer by DMA and back to another address.
  * Its memory is mapped by a container, or by an iommufd.
  *
- * usage: vfio_dma [--iommufd] 0000:00:06.0
+ * usage: vfio_dma [--iommufd | --vf-token UUID] 0000:00:06.0
+ * The token is what the users of a physical function and of its virtual ones share.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -71,7 +72,7 @@ static int group_of(const char* bdf) {
   return atoi(strrchr(link, '/') + 1);
 }
 
-static int open_by_group(const char* bdf, struct mapper* mapper) {
+static int open_by_group(const char* bdf, const char* token, struct mapper* mapper) {
   char path[64];
   snprintf(path, sizeof path, "/dev/vfio/%d", group_of(bdf));
   mapper->fd = open("/dev/vfio/vfio", O_RDWR | O_CLOEXEC);
@@ -85,7 +86,9 @@ static int open_by_group(const char* bdf, struct mapper* mapper) {
   check(ioctl(mapper->fd, VFIO_GET_API_VERSION) == VFIO_API_VERSION, "another VFIO API version");
   if (ioctl(group, VFIO_GROUP_SET_CONTAINER, &mapper->fd) != 0) die("VFIO_GROUP_SET_CONTAINER");
   if (ioctl(mapper->fd, VFIO_SET_IOMMU, VFIO_TYPE1v2_IOMMU) != 0) die("VFIO_SET_IOMMU");
-  int device = ioctl(group, VFIO_GROUP_GET_DEVICE_FD, bdf);
+  char name[128];
+  snprintf(name, sizeof name, "%s%s%s", bdf, token == NULL ? "" : " vf_token=", token == NULL ? "" : token);
+  int device = ioctl(group, VFIO_GROUP_GET_DEVICE_FD, name);
   if (device < 0) die("VFIO_GROUP_GET_DEVICE_FD");
   return device;
 }
@@ -215,13 +218,14 @@ static void transfer(volatile uint8_t* registers, int event, uint64_t source, ui
 
 int main(int argc, char** argv) {
   const int by_iommufd = argc == 3 && strcmp(argv[1], "--iommufd") == 0;
-  if (argc != 2 && !by_iommufd) {
-    fprintf(stderr, "usage: vfio_dma [--iommufd] BDF (for example 0000:00:06.0)\n");
+  const char* token = argc == 4 && strcmp(argv[1], "--vf-token") == 0 ? argv[2] : NULL;
+  if (argc != 2 && !by_iommufd && token == NULL) {
+    fprintf(stderr, "usage: vfio_dma [--iommufd | --vf-token UUID] BDF (for example 0000:00:06.0)\n");
     return 2;
   }
   const char* bdf = argv[argc - 1];
   struct mapper mapper = {0};
-  int device = by_iommufd ? open_by_iommufd(bdf, &mapper) : open_by_group(bdf, &mapper);
+  int device = by_iommufd ? open_by_iommufd(bdf, &mapper) : open_by_group(bdf, token, &mapper);
 
   uint8_t* memory = mmap(NULL, MEMORY, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (memory == MAP_FAILED) die("mmap");

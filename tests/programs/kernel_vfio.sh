@@ -17,8 +17,14 @@ options=()
 
 # An I/OAT engine, for which the tests have a driver; an edu device has MSI, which the engine has not.
 ioat=0000:00:04.0 edu=0000:00:06.0
-for row in "vfio_pci_driver_test $ioat" "vfio_pci_device_test $ioat" "vfio_pci_device_test $edu" "vfio_iommufd_setup_test $ioat" \
-  "vfio_dma_mapping_test $ioat" "vfio_dma_mapping_mmio_test $ioat" "vfio_pci_device_init_perf_test $ioat"; do
+rows=("vfio_pci_driver_test $ioat" "vfio_pci_device_test $ioat" "vfio_pci_device_test $edu" "vfio_iommufd_setup_test $ioat"
+  "vfio_dma_mapping_test $ioat" "vfio_dma_mapping_mmio_test $ioat" "vfio_pci_device_init_perf_test $ioat")
+# Physical functions behind a VT-d, an SMMUv3 and an AMD IOMMU.
+if [ "$1" = sr-iov ]; then
+  rows=()
+  for device in 0000:00:04.0 0000:00:05.0 0000:00:06.0; do rows+=("vfio_pci_sriov_uapi_test $device"); done
+fi
+for row in "${rows[@]}"; do
   read -r program device <<<"$row"
   timeout 240 "$SOFTIOMMU" run "${options[@]}" -- "$folder/$program" "$device" >"$WORK/log" 2>&1 || true
   kernel_results "$WORK/log"

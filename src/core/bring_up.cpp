@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "base/log.h"
+#include "core/announce.h"
 #include "core/bus_of.h"
 #include "core/system.h"
 
@@ -104,7 +105,7 @@ bool System::BringUp::join_group(Device& device) {
   const auto home = system_.home_of(device);
   if (!home) return false;
   (*home)->add(device);
-  log::info("{} {}: Adding to iommu group {}", bus_of(device), device.name(), (*home)->id());
+  announce_member(device, **home);
   return true;
 }
 

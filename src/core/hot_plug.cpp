@@ -8,7 +8,7 @@
 
 #include "base/fault.h"
 #include "base/log.h"
-#include "base/trace.h"
+#include "core/announce.h"
 #include "core/bus_of.h"
 #include "core/plugged_device.h"
 #include "core/switching.h"
@@ -135,8 +135,7 @@ Result<> System::bring_into(Device& device, Group& group) {
     return admitted;
   }
   device.present_.store(true, std::memory_order_release);
-  log::info("{} {}: Adding to iommu group {}", bus_of(device), device.name(), group.id());
-  if (trace::on()) trace::event("groups", "add_device_to_group", {{"device", device.name()}, {"group", group.id()}});
+  announce_member(device, group);
   return {};
 }
 

@@ -127,6 +127,15 @@ has_driver $vf vfio-pci
 errno $devices/$pf/sriov_numvfs 3 EBUSY
 echo 0 >$devices/$pf/sriov_numvfs
 [ ! -e $devices/$vf ] || fail "$vf is still there"
+if env -u LD_PRELOAD test -e $devices/$pf/sriov_numvfs; then # a program that nothing of ours is in
+  env -u LD_PRELOAD sh -c "echo 1 >$devices/$pf/sriov_numvfs"
+  for _ in $(seq 500); do
+    [ ! -e $devices/$vf/driver ] || break
+    sleep 0.01
+  done
+  has_driver $vf vfio-pci
+  echo 0 >$devices/$pf/sriov_numvfs
+fi
 
 # --- devices that go while a program uses them
 for how in remove unbind; do

@@ -162,18 +162,15 @@ std::optional<Function> PciBus::find(std::string_view bdf) const {
 }
 
 Result<> PciBus::show() {
-  forget_what_left();
-  std::vector<ShownFunction> shown;
+  DeviceView::Functions shown;
   for (Function& function : control_.functions()) {
     const Known& beside = known(function.bdf);
     const std::string override = beside.driver_override.empty() ? "(null)" : beside.driver_override;
-    shown.push_back({std::move(function), override, beside.vf_autoprobe});
+    const std::string bdf = function.bdf;
+    shown.emplace(bdf, ShownFunction{std::move(function), override, beside.vf_autoprobe});
   }
+  std::erase_if(known_, [&](const auto& entry) { return !shown.contains(entry.first); });
   return view_.show(std::move(shown));
-}
-
-void PciBus::forget_what_left() {
-  std::erase_if(known_, [&](const auto& entry) { return !find(entry.first); });
 }
 
 Result<> PciBus::make(Change change) {

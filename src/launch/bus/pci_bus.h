@@ -95,7 +95,6 @@ class PciBus {
   Result<> probe(const std::string& bdf);
   bool matches(std::string_view driver, const PciControl::Function& function) const;
   Known& known(std::string_view bdf);
-  void forget_what_left();
   Result<Changes> finish(const Result<>& result);
   Result<> put_text(const Place& place, std::string_view text) const;
 

@@ -1,14 +1,12 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "launch/view/device_view.h"
 
-#include <algorithm>
-
 namespace softiommu::launch {
 namespace {
 
-const ShownFunction* find(const std::vector<ShownFunction>& list, std::string_view bdf) {
-  const auto at = std::ranges::find(list, bdf, [](const ShownFunction& shown) { return shown.function.bdf; });
-  return at == list.end() ? nullptr : &*at;
+const ShownFunction* find(const DeviceView::Functions& functions, std::string_view bdf) {
+  const auto at = functions.find(bdf);
+  return at == functions.end() ? nullptr : &at->second;
 }
 
 // Calls `remove` for what is only in `before`, `add` for what is only in `now`.
@@ -25,10 +23,10 @@ void follow(std::set<unsigned>& before, std::set<unsigned> now, Remove&& remove,
 
 }  // namespace
 
-Result<> DeviceView::show(std::vector<ShownFunction> now) {
+Result<> DeviceView::show(Functions now) {
   Tree tree(root_);
-  for (const ShownFunction& before : shown_) take_away(tree, before, find(now, before.function.bdf));
-  for (const ShownFunction& function : now) put(tree, find(shown_, function.function.bdf), function);
+  for (const auto& [bdf, before] : shown_) take_away(tree, before, find(now, bdf));
+  for (const auto& [bdf, function] : now) put(tree, find(shown_, bdf), function);
   shown_ = std::move(now);
   show_groups(tree);
   return tree.result();
@@ -42,7 +40,7 @@ void DeviceView::show_again(std::string_view bdf) {
 
 std::vector<std::string> DeviceView::device_folders() const {
   std::vector<std::string> folders;
-  for (const ShownFunction& shown : shown_) folders.push_back(device_folder(system_.machine().spec(), shown.function));
+  for (const auto& [bdf, shown] : shown_) folders.push_back(device_folder(system_.machine().spec(), shown.function));
   return folders;
 }
 
@@ -75,7 +73,7 @@ void DeviceView::put(Tree& tree, const ShownFunction* before, const ShownFunctio
 
 void DeviceView::show_groups(Tree& tree) {
   std::set<unsigned> groups, nodes;
-  for (const ShownFunction& shown : shown_) {
+  for (const auto& [bdf, shown] : shown_) {
     if (!shown.function.group) continue;
     groups.insert(*shown.function.group);
     if (shown.function.vfio_number) nodes.insert(*shown.function.group);

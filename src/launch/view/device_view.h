@@ -2,6 +2,7 @@
 // The part of the view that follows the bus: folders of functions and groups, links to drivers, device nodes.
 #pragma once
 
+#include <map>
 #include <set>
 #include <string_view>
 #include <vector>
@@ -15,8 +16,9 @@ class DeviceView {
   // Below `root`, where write_view() has been.
   DeviceView(std::string root, System& system) : root_(std::move(root)), system_(system) {}
 
+  using Functions = std::map<std::string, ShownFunction, std::less<>>;  // by their addresses
   // Makes the view show these functions and nothing else: only what differs is touched. Errno of the file system.
-  Result<> show(std::vector<ShownFunction> now);
+  Result<> show(Functions now);
   // What the files of a function say, also where somebody wrote into them.
   void show_again(std::string_view bdf);
   std::vector<std::string> device_folders() const;  // below the root
@@ -29,7 +31,7 @@ class DeviceView {
   std::string root_;
   System& system_;
   BarPlaces places_;
-  std::vector<ShownFunction> shown_;
+  Functions shown_;
   std::set<unsigned> groups_, group_nodes_;
 };
 

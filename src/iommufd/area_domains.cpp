@@ -40,10 +40,8 @@ void IoPagetable::tell_mapped(const Domain& domain, const Area& area) {
   DmaWatch* const watch = area.pages->memory().watch();
   if (watch == nullptr) [[likely]]
     return;
-  watch->mapped({.domain = domain.id(),
-                 .range = area.range,
-                 .user = area.pages->user() + area.start,
-                 .prot = area.prot});
+  watch->mapped(
+      {.domain = domain.id(), .range = area.range, .user = area.pages->user() + area.start, .prot = area.prot});
 }
 
 void IoPagetable::tell_unmapping(const Domain& domain, const Area& area) {

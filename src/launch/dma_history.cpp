@@ -128,7 +128,8 @@ const MappingRecord* DmaHistory::past(std::string_view device, Pasid pasid, Iova
   const auto* domains = domains_of(device, pasid);
   if (domains == nullptr) return nullptr;
   const auto found = std::ranges::find_if(past_.rbegin(), past_.rend(), [&](const Past& past) {
-    return past.record.range.contains(IovaRange::of(iova, 1)) && std::ranges::find(*domains, past.domain) != domains->end();
+    return past.record.range.contains(IovaRange::of(iova, 1)) &&
+           std::ranges::find(*domains, past.domain) != domains->end();
   });
   return found == past_.rend() ? nullptr : &found->record;
 }

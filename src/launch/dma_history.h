@@ -63,8 +63,8 @@ class DmaHistory {
   void change_user(std::uint64_t user, std::uint64_t bytes, Change&& change);
 
   static constexpr std::size_t kMostPast = 65'536, kMostDomains = 16;
-  std::map<std::uint64_t, Records> present_;  // by domain
-  std::deque<Past> past_;                     // oldest first
+  std::map<std::uint64_t, Records> present_;                                                 // by domain
+  std::deque<Past> past_;                                                                    // oldest first
   std::map<std::string, std::map<Pasid, std::vector<std::uint64_t>>, std::less<>> domains_;  // by device, latest last
 };
 

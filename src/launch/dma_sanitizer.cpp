@@ -26,8 +26,8 @@ void quietly(Work&& work) noexcept {
 
 std::string phrase(const DmaTouch& touch) {
   const std::string pasid = touch.pasid != 0 ? fmt::format(", PASID {}", touch.pasid) : "";
-  return fmt::format("{} {} {} bytes at IOVA {:#x}{}", touch.device,
-                     touch.access == Access::read ? "reads" : "writes", touch.bytes, touch.iova.value, pasid);
+  return fmt::format("{} {} {} bytes at IOVA {:#x}{}", touch.device, touch.access == Access::read ? "reads" : "writes",
+                     touch.bytes, touch.iova.value, pasid);
 }
 
 // What makes two findings one: who did what to whose mapping.
@@ -162,8 +162,9 @@ void DmaSanitizer::refused(const DmaTouch& touch) noexcept {
     if (present) {
       const bool allowed = allows(present->prot, touch.access);
       return findings_.add(cause("no right", touch, present->mapped_by, allowed), [&] {
-        return fmt::format("DMA sanitizer: {}, {}", phrase(touch),
-                           allowed ? "which the IOMMU refused although it is mapped" : "a right that its mapping lacks") +
+        return fmt::format(
+                   "DMA sanitizer: {}, {}", phrase(touch),
+                   allowed ? "which the IOMMU refused although it is mapped" : "a right that its mapping lacks") +
                told_of(*present);
       });
     }
@@ -191,9 +192,10 @@ void DmaSanitizer::lost(const DmaTouch& touch) noexcept {
       record = copy_of(history_.present(touch.device, touch.pasid, touch.iova));
     }
     findings_.add(cause("lost", touch), [&] {
-      return fmt::format("DMA sanitizer: {}, but the program's memory there is gone, protected, or past the end of its "
-                         "file: nothing is copied (pinned pages of a real kernel would be)",
-                         phrase(touch)) +
+      return fmt::format(
+                 "DMA sanitizer: {}, but the program's memory there is gone, protected, or past the end of its "
+                 "file: nothing is copied (pinned pages of a real kernel would be)",
+                 phrase(touch)) +
              (record ? told_of(*record) + stack("given up by", record->given_up_by) : std::string());
     });
   });

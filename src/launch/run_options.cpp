@@ -31,9 +31,10 @@ struct Text {
   std::string_view key;
   std::string RunOptions::* value;
 };
-constexpr Text kTexts[] = {
-    {"machine_name", &RunOptions::machine_name}, {"memlock", &RunOptions::memlock}, {"fail", &RunOptions::fail},
-    {"dma_sanitizer", &RunOptions::dma_sanitizer}};
+constexpr Text kTexts[] = {{"machine_name", &RunOptions::machine_name},
+                           {"memlock", &RunOptions::memlock},
+                           {"fail", &RunOptions::fail},
+                           {"dma_sanitizer", &RunOptions::dma_sanitizer}};
 
 }  // namespace
 

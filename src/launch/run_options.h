@@ -17,7 +17,7 @@ namespace softiommu::launch {
 struct RunOptions {
   std::string machine_name;  // of the file, for messages
   std::string memlock = "unlimited";
-  std::string fail;  // rules of --fail (base/fault.h), each ended by ';'
+  std::string fail;           // rules of --fail (base/fault.h), each ended by ';'
   std::string dma_sanitizer;  // "": none; "report", "abort"
   bool allow_unsafe_interrupts = false;
   bool paranoid = false;

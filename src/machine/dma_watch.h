@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Who looks on while devices access memory and while software maps memory for them: the DMA sanitizer.
 //
-// Without one, a port asks a null pointer per page and nothing else is done. A watch takes leaf locks only: it is called
-// inside a port's odd section, which invalidations wait for, and under the locks of address spaces.
+// Without one, a port asks a null pointer per page and nothing else is done. A watch takes leaf locks only: it is
+// called inside a port's odd section, which invalidations wait for, and under the locks of address spaces.
 #pragma once
 
 #include <atomic>

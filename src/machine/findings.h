@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // What the machine noticed that a program or driver did wrong: stale translations (paranoid mode), DMA to
-// memory that is gone, what the DMA sanitizer sees. Each cause is told once, as text for people, also written to the log
-// as an error; then it is counted.
+// memory that is gone, what the DMA sanitizer sees. Each cause is told once, as text for people, also written to the
+// log as an error; then it is counted.
 #pragma once
 
 #include <cstdint>

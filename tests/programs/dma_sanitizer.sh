@@ -18,7 +18,10 @@ tells() {
   shift
   run_bug 0 --dma-sanitizer "$bug"
   for text in "$@"; do expect "$text" "$WORK/log"; done
-  [ "$(grep -c '^softiommu: DMA sanitizer' "$WORK/log")" -eq 1 ] || { cat "$WORK/log"; fail "$bug: more than one cause"; }
+  [ "$(grep -c '^softiommu: DMA sanitizer' "$WORK/log")" -eq 1 ] || {
+    cat "$WORK/log"
+    fail "$bug: more than one cause"
+  }
 }
 
 mapped="#0 map_buffer\+0x[0-9a-f]+ in dma_bugs\+0x"
@@ -27,9 +30,11 @@ tells use-after-unmap "use after unmap: $first writes 64 bytes at IOVA 0x101000"
   "DMA findings of process" "         3 x DMA sanitizer: use after unmap"
 tells never-mapped "nothing was ever mapped" "16 bytes past the end of the mapping below it" "$mapped"
 tells read-only "writes 64 bytes at IOVA 0x100000, a right that its mapping lacks" "\(r\)"
-tells after-munmap "use after free: $first writes 4096 bytes at IOVA 0x101000" "$mapped" "given up by:" "#0 release_buffer\+"
+tells after-munmap "use after free: $first writes 4096 bytes at IOVA 0x101000" "$mapped" "given up by:" \
+  "#0 release_buffer\+"
 tells after-madvise "memory that the program gave up by MADV_FREE" "$mapped"
-tells after-free "in the block of [0-9]+ bytes at 0x[0-9a-f]+ that the program freed" "$mapped" "freed by:" "#0 after_free\+"
+tells after-free "in the block of [0-9]+ bytes at 0x[0-9a-f]+ that the program freed" "$mapped" "freed by:" \
+  "#0 after_free\+"
 tells after-move "use after free" "$mapped" "given up by:"
 tells protected "is gone, protected, or past the end of its file" "$mapped"
 tells truncated "writes [0-9]+ bytes at IOVA 0x101000, but the program's memory there is gone" "$mapped"
@@ -41,8 +46,8 @@ run_bug 0 --dma-sanitizer in-turn "$second"
 ! grep -q "softiommu:" "$WORK/log" || { cat "$WORK/log"; fail "a program without a bug is blamed"; }
 
 for seed in 1 2; do
-  SEED=$seed ROUNDS=5000 timeout -k 2 60 "$SOFTIOMMU" run --dma-sanitizer -- "$PROGRAMS/abuse" $first >"$WORK/log" 2>&1 ||
-    { tail -n 60 "$WORK/log"; fail "abuse, seed $seed"; }
+  SEED=$seed ROUNDS=5000 timeout -k 2 60 "$SOFTIOMMU" run --dma-sanitizer -- "$PROGRAMS/abuse" $first \
+    >"$WORK/log" 2>&1 || { tail -n 60 "$WORK/log"; fail "abuse, seed $seed"; }
   expect "transfers survived" "$WORK/log"
 done
 

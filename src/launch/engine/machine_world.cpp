@@ -54,7 +54,8 @@ std::string list_points() {
   return text;
 }
 
-// A finding ends the program as abort() does: its handler of SIGABRT runs on a thread of its own, then nothing saves it.
+// A finding ends the program as abort() does: its handler of SIGABRT runs on a thread of its own, then nothing saves
+// it.
 void stop_program() {
   constexpr std::chrono::milliseconds kForTheHandler(500);
   ::kill(::getpid(), SIGABRT);
@@ -109,7 +110,7 @@ class MachineWorld final : public World {
   Claims claims_;
   Mutex mutex_;
   std::map<unsigned, unsigned> held_ GUARDED_BY(mutex_);  // group: its open files in this process
-  std::unique_ptr<DmaSanitizer> sanitizer_;  // outlives the machine, which it watches
+  std::unique_ptr<DmaSanitizer> sanitizer_;               // outlives the machine, which it watches
   std::unique_ptr<Machine> machine_;
   std::unique_ptr<System> system_;
   std::unique_ptr<Vfio> vfio_;

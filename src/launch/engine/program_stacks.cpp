@@ -29,9 +29,7 @@ _Unwind_Reason_Code add_frame(_Unwind_Context* context, void* raw_walk) {
 
 std::string_view base_name(std::string_view path) { return path.substr(path.rfind('/') + 1); }
 
-bool is_ours(std::string_view module) {
-  return module.starts_with("libsoftiommu-") && module.ends_with(".so");
-}
+bool is_ours(std::string_view module) { return module.starts_with("libsoftiommu-") && module.ends_with(".so"); }
 
 // Where a module begins in the process: what tools like addr2line take addresses relative to.
 std::uintptr_t base_of(const std::vector<Mapping>& maps, const std::string& path) {
@@ -69,7 +67,8 @@ std::string ProgramStacks::describe(StackId stack) const {
   std::size_t number = 0;
   for (const std::uintptr_t after : frames) {
     const std::uintptr_t address = after - 1;  // inside of the call
-    const auto module = std::ranges::find_if(maps, [&](const Mapping& m) { return m.first <= address && address <= m.last; });
+    const auto module =
+        std::ranges::find_if(maps, [&](const Mapping& m) { return m.first <= address && address <= m.last; });
     if (module == maps.end() || module->path.empty()) {
       text += fmt::format("    #{} {:#x}\n", number++, after);
     } else if (!is_ours(base_name(module->path))) {

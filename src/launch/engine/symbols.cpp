@@ -22,7 +22,7 @@ class FileView {
   explicit FileView(const std::string& path) {
     const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
     if (fd < 0) return;
-    struct stat info {};
+    struct stat info{};
     if (::fstat(fd, &info) == 0 && S_ISREG(info.st_mode) && info.st_size > 0) {
       const auto size = static_cast<std::size_t>(info.st_size);
       void* const pages = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, fd, 0);
@@ -85,7 +85,8 @@ std::string symbol_at(const std::string& path, std::uint64_t offset) {
   const auto address = address_of(file, headers[0], offset);
   const auto sections = file.array<Elf64_Shdr>(headers[0].e_shoff, headers[0].e_shnum);
   if (!address) return {};
-  for (const Elf64_Word kind : {SHT_SYMTAB, SHT_DYNSYM}) {  // a stripped file has the second one only
+  for (const Elf64_Word kind :
+       {Elf64_Word{SHT_SYMTAB}, Elf64_Word{SHT_DYNSYM}}) {  // a stripped file has the second one only
     for (const Elf64_Shdr& section : sections) {
       if (section.sh_type != kind) continue;
       if (std::string name = search(file, sections, section, *address); !name.empty()) return name;

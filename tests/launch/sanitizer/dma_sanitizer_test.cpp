@@ -37,8 +37,8 @@ class DmaSanitizerTest : public ::testing::Test {
     log::set_sink([](void*, log::Level, std::string_view) noexcept {}, nullptr);
     memory_ = *Memory::create({});
     sanitizer_ = std::make_unique<DmaSanitizer>(*memory_, findings_, stacks_);
-    pages_ = static_cast<std::byte*>(
-        ::mmap(nullptr, kBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+    pages_ =
+        static_cast<std::byte*>(::mmap(nullptr, kBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
     ASSERT_NE(pages_, MAP_FAILED);
     attach("0000:00:06.0, 0000:00:07.0", 7);
   }

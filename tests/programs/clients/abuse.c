@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * A program that does to its memory whatever comes to its mind while a device uses it: unmaps, protects, discards, moves,
- * truncates, frees and maps over it, by chance. Nothing of that may end it.
+ * A program that does to its memory whatever comes to its mind while a device uses it: unmaps, protects, discards,
+ * moves, truncates, frees and maps over it, by chance. Nothing of that may end it.
  * usage: [SEED=n] [ROUNDS=n] abuse BDF
  */
 #define _GNU_SOURCE

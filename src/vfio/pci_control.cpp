@@ -250,6 +250,7 @@ void PciControl::Impl::end_disabling(PciFunction& physical) {
 
 // It cannot fail in Linux: where some were gone and others not, nobody could go on.
 Result<PciControl::Removal> PciControl::Impl::disable(const Known& physical) {
+  if (physical.hardware().enabled_virtual_functions() == 0) return Removal::done;
   const fault::Paused must_succeed;
   {
     const MutexLock lock(mutex);
@@ -305,8 +306,8 @@ Result<PciControl::Removal> PciControl::remove(std::string_view bdf, Wait wait) 
     TRY(turn.check());
     const auto known = TRY(impl_->find(bdf));
     if (known.pci.leaving()) return fail(ENODEV, "the device is leaving");
-    if (known.hardware().enabled_virtual_functions() != 0) TRY(impl_->disable(known));
-    const Removal removal = TRY(impl_->begin_removal(known));
+    Removal removal = TRY(impl_->disable(known));
+    removal = std::max(removal, TRY(impl_->begin_removal(known)));
     if (wait == Wait::not_at_all) return removal;
     impl_->wait_for_all(known);
     return Removal::done;
@@ -336,10 +337,8 @@ Result<PciControl::Removal> PciControl::unplug(std::string_view bdf) {
     const auto known = impl_->find_any(bdf);
     if (!known || !known->hardware().present()) return fail(ENODEV, "no such device");
     if (known->hardware().physical() != nullptr) return fail(EINVAL, "a virtual function goes with its physical one");
-    const bool had_virtual = known->hardware().enabled_virtual_functions() != 0;
     known->hardware().unplug();
-    Removal all = Removal::done;
-    if (had_virtual) all = TRY(impl_->disable(*known));
+    const Removal all = TRY(impl_->disable(*known));
     if (known->pci.leaving()) return Removal::pending;
     if (!known->device.present()) return all;
     return std::max(all, TRY(impl_->begin_removal(*known)));
@@ -401,8 +400,8 @@ Result<PciControl::Removal> PciControl::unbind(std::string_view driver, std::str
     const auto known = TRY(impl_->find(bdf));
     if (driver.empty() || impl_->driver_of(known) != driver || known.pci.leaving())
       return fail(ENODEV, "the driver does not have the device, or it is leaving");
-    if (known.hardware().enabled_virtual_functions() != 0) TRY(impl_->disable(known));
-    const Removal removal = TRY(impl_->release(known, [impl = impl_] { impl->changed(); }));
+    Removal removal = TRY(impl_->disable(known));
+    removal = std::max(removal, TRY(impl_->release(known, [impl = impl_] { impl->changed(); })));
     if (wait == Wait::not_at_all) return removal;
     impl_->wait_for_all(known);
     return Removal::done;

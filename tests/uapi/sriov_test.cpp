@@ -218,6 +218,22 @@ TEST_F(SriovTest, ABoundPhysicalFunctionTakesItsVirtualOnesAlong) {
   EXPECT_EQ(find(kPf)->num_vfs, 0U);
 }
 
+TEST_F(SriovTest, APhysicalFunctionLeavesWithAllOfThem) {
+  ASSERT_EQ(bind_with(open_cdev_of(kPf), kToken), 0);
+  program_.close_all();
+  enable(1);
+  iommufd_ = open_iommufd();
+  const int vf = open_cdev_of(kVf);
+  ASSERT_EQ(bind_with(vf, kToken), 0);
+  EXPECT_EQ(*control_->remove(kPf, Wait::not_at_all), Removal::pending) << "it is gone, but its function is not";
+  EXPECT_EQ(find(kPf), nullptr);
+  EXPECT_NE(find(kVf), nullptr);
+  program_.close(vf);
+  EXPECT_EQ(find(kVf), nullptr);
+  ASSERT_EQ(code(control_->rescan()), 0);
+  EXPECT_EQ(find(kPf)->num_vfs, 0U);
+}
+
 TEST_F(SriovTest, AVirtualFunctionThatWasRemovedComesBackWhenTheyAreEnabledAnew) {
   enable(2);
   EXPECT_EQ(code(control_->remove(kVf)), 0);

@@ -356,6 +356,7 @@ Result<long> DeviceFile::set_low_power(Call& call, const abi::Feature& request) 
   EventFd wakeup;
   if (with_wakeup) {
     const auto entry = TRY(call.fetch_at<abi::LowPowerEntryWithWakeup>(sizeof request));
+    if (entry.wakeup_eventfd < 0) return fail(EINVAL, "not a descriptor");
     wakeup = TRY(EventFd::take(call.program(), entry.wakeup_eventfd));
   }
   TRY(device_.enter_low_power(std::move(wakeup)));

@@ -83,25 +83,34 @@ void PciDevice::close() {
 }
 
 Result<> PciDevice::enter_low_power(EventFd wakeup) {
-  const MutexLock lock(mutex_);
-  if (low_power_.exchange(true)) return fail(EINVAL, "the device is in low power");
-  wakeup_ = std::move(wakeup);
+  {
+    const MutexLock lock(mutex_);
+    if (low_power_.exchange(true)) return fail(EINVAL, "the device is in low power");
+    wakeup_ = std::move(wakeup);
+  }
+  update_exports(false);
   return {};
 }
 
 void PciDevice::leave_low_power() {
-  const MutexLock lock(mutex_);
-  low_power_.store(false);
-  wakeup_.reset();
+  {
+    const MutexLock lock(mutex_);
+    low_power_.store(false);
+    wakeup_.reset();
+  }
+  update_exports(false);
 }
 
 // Without a way to tell the program that it did, the device goes back to sleep after the access.
 void PciDevice::wake_from_low_power() {
-  const MutexLock lock(mutex_);
-  if (!wakeup_) return;
-  wakeup_.signal();
-  wakeup_.reset();
-  low_power_.store(false);
+  {
+    const MutexLock lock(mutex_);
+    if (!wakeup_) return;
+    wakeup_.signal();
+    wakeup_.reset();
+    low_power_.store(false);
+  }
+  update_exports(false);
 }
 
 void PciDevice::switch_off_locked() {
@@ -120,8 +129,8 @@ Result<std::shared_ptr<iommufd::DmaBufFile>> PciDevice::export_bar(unsigned bar,
 
 // They are there while memory decodes; what was mapped does not survive a reset.
 void PciDevice::update_exports(bool was_reset) {
-  if (was_reset || !memory_enabled()) exports_.revoke();
-  if (memory_enabled()) exports_.give_again();
+  if (was_reset || !mappings_enabled()) exports_.revoke();
+  if (mappings_enabled()) exports_.give_again();
 }
 
 bool PciDevice::is_open() {

@@ -170,6 +170,15 @@ constexpr Scenario kScenarios[] = {
        return rig.call(rig.device, abi::kDeviceDetachIommufdPt, &request);
      }},
     {"FeatureDmaBuf", attached, export_bar},
+    {"FeatureLowPower", attached,
+     [](Rig& rig) {
+       const struct {
+         abi::Feature head;
+         abi::LowPowerEntryWithWakeup entry;
+       } request{{sizeof request, abi::kFeatureSet | abi::kFeatureLowPowerEntryWithWakeup},
+                 {rig.eventfd(0).descriptor(), 0}};
+       return rig.call(rig.device, abi::kDeviceFeature, &request);
+     }},
     {"CloseOfAnAttachedDevice", attached,
      [](Rig& rig) -> long {
        rig.program_.close(rig.device);

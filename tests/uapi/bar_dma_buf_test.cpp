@@ -67,6 +67,18 @@ TEST_F(BarDmaBufTest, AResetTakesItAway) {
   EXPECT_EQ(map_buffer(buffer), 0);
 }
 
+TEST_F(BarDmaBufTest, InLowPowerItIsAway) {
+  const int buffer = export_bar(kBar, {0, kPageSize});
+  const auto ask = [&](std::uint32_t feature) {
+    const abi::Feature request{sizeof request, feature | abi::kFeatureSet};
+    return call(device_, abi::kDeviceFeature, &request);
+  };
+  ASSERT_EQ(ask(abi::kFeatureLowPowerEntry), 0);
+  EXPECT_EQ(map_buffer(buffer), -ENODEV);
+  ASSERT_EQ(ask(abi::kFeatureLowPowerExit), 0);
+  EXPECT_EQ(map_buffer(buffer), 0);
+}
+
 TEST_F(BarDmaBufTest, AClosedDeviceIsGone) {
   const int buffer = export_bar(kBar, {0, kPageSize});
   program_.close(device_);

@@ -60,6 +60,7 @@ TEST_F(LowPowerTest, AskedWrongItIsRefused) {
   EXPECT_EQ(ask(abi::kFeatureLowPowerEntry, abi::kFeatureGet), -EINVAL);
   EXPECT_EQ(ask(abi::kFeatureLowPowerEntryWithWakeup), -EINVAL) << "no room for the eventfd";
   EXPECT_EQ(enter_with(9999), -EBADF);
+  EXPECT_EQ(enter_with(-1), -EINVAL);
   EXPECT_TRUE(mapped());
 }
 

@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "hw/edu.h"
+#include "hw/ioat.h"
 #include "hw/pci.h"
 #include "machine/describe.h"
 #include "machine/machine.h"
@@ -216,6 +217,21 @@ TEST_F(SriovTest, BelowAPortWithoutItAllAreOneSet) {
 
 TEST_F(SriovTest, TheDescriptionNamesThem) {
   EXPECT_THAT(describe(*machine_), HasSubstr("0000:01:10.1 edu, virtual function 1 of 0000:01:00.0\n"));
+}
+
+TEST(SriovIoat, OptionalCapabilitiesLeaveTheModelsOwnWordsAlone) {
+  const auto spec = parse_machine(
+      "[[iommu]]\nname = 'dmar0'\nmodel = 'intel-vtd'\n[[device]]\naddress = '00:04.0'\n"
+      "model = 'ioat'\nats = true\npasid_bits = 8\nvfs = 2\n",
+      "m.toml");
+  ASSERT_TRUE(spec) << spec.error().what;
+  const auto machine = *Machine::create(*spec, {.time = Executor::Time::virtual_time});
+  PciFunction& function = *machine->function(*Bdf::parse("00:04.0"));
+  for (const std::uint16_t id :
+       {pci::extended::kAddressTranslationServices, pci::extended::kPasid, pci::extended::kSingleRootIo})
+    EXPECT_GT(function.find_extended_capability(id), hw::ioat::kConfigChannelErrorMask) << id;
+  EXPECT_EQ(function.virtual_functions().size(), 2u);
+  EXPECT_EQ(function.virtual_functions()[0]->model(), "ioat");
 }
 
 // ---- the machine file

@@ -178,6 +178,20 @@ TEST_F(Unplugged, APhysicalFunctionTakesItsVirtualOnesAlong) {
   EXPECT_EQ(find(kPf)->num_vfs, 0U);
 }
 
+TEST_F(Unplugged, AnIommufdGoesOnWithoutItsDevice) {
+  const std::uint32_t ioas = alloc_ioas();
+  ASSERT_EQ(map_fixed(ioas, kIova, pages_.address(), kPageSize), 0);
+  device_ = attached_device(ioas, kAlone);
+  ASSERT_TRUE(moves(device_, pages_));
+  ASSERT_EQ(*control_->unplug(kAlone), Removal::pending);
+  EXPECT_EQ(detach(device_), 0);
+  EXPECT_GT(attach_to(device_, ioas), 0) << "its IOMMU is there";
+  program_.close(device_);
+  EXPECT_EQ(find(kAlone), nullptr);
+  EXPECT_EQ(unmap_range(ioas, kIova, kPageSize), static_cast<std::int64_t>(kPageSize));
+  EXPECT_EQ(destroy(ioas), 0);
+}
+
 // ---- a group of several
 
 TEST_F(HotPlug, TheOthersOfAGroupStayAttached) {

@@ -1,14 +1,19 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "launch/supervise/tracee.h"
 
+#include <fcntl.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdio>
+#include <cstring>
 
 #include "launch/supervise/filter.h"
 #include "launch/supervise/traced_program.h"
@@ -25,6 +30,38 @@ long trace(int request, pid_t thread, std::uintptr_t address, Data* data) {
 }
 
 bool set_mask(pid_t thread, std::uint64_t mask) { return trace(PTRACE_SETSIGMASK, thread, sizeof mask, &mask) == 0; }
+
+bool is_end(const siginfo_t& info) {
+  return info.si_code == CLD_EXITED || info.si_code == CLD_KILLED || info.si_code == CLD_DUMPED;
+}
+
+// The first thread of a process is a zombie that nobody is told of, as long as the others have not been waited for.
+bool is_zombie(pid_t thread) {
+  char path[32], text[256];
+  std::snprintf(path, sizeof path, "/proc/%d/stat", thread);
+  const int fd = ::open(path, O_RDONLY | O_CLOEXEC);
+  const ssize_t got = fd < 0 ? 0 : ::read(fd, text, sizeof text - 1);
+  if (fd >= 0) ::close(fd);
+  if (got <= 0) return true;
+  text[got] = '\0';
+  const char* const name_end = std::strrchr(text, ')');
+  return name_end == nullptr || name_end[1] == '\0' || name_end[2] == 'Z' || name_end[2] == 'X';
+}
+
+// Until `thread` has stopped; false: it ends. Nothing is taken: what else there is, is left to the loop.
+bool wait_for_stop(pid_t thread) {
+  constexpr int kAny = WEXITED | WSTOPPED | WNOWAIT | __WALL;
+  constexpr timespec kPause = {0, 20'000};
+  for (;;) {
+    siginfo_t any{}, own{};
+    if (::waitid(P_ALL, 0, &any, kAny) != 0 && errno != EINTR) return false;
+    if (any.si_pid != thread && ::waitid(P_PID, static_cast<id_t>(thread), &own, kAny | WNOHANG) != 0) return false;
+    const siginfo_t& info = any.si_pid == thread ? any : own;
+    if (info.si_pid == thread) return !is_end(info);
+    if (is_end(any) && is_zombie(thread)) return false;
+    ::nanosleep(&kPause, nullptr);
+  }
+}
 
 }  // namespace
 
@@ -132,11 +169,7 @@ Result<> Tracee::make_call_page() {
 bool Tracee::to_exit(std::uint64_t& result) {
   for (int stops = 0; stops < kMostStops; ++stops) {
     if (trace(PTRACE_SYSCALL, thread_, 0, static_cast<void*>(nullptr)) != 0) return false;
-    siginfo_t info{};
-    while (::waitid(P_PID, static_cast<id_t>(thread_), &info, WEXITED | WSTOPPED | WNOWAIT | __WALL) != 0) {
-      if (errno != EINTR) return false;
-    }
-    if (info.si_code == CLD_EXITED || info.si_code == CLD_KILLED || info.si_code == CLD_DUMPED) return false;
+    if (!wait_for_stop(thread_)) return false;
     int status = 0;
     if (::waitpid(thread_, &status, __WALL) != thread_) return false;
     const int signal = WSTOPSIG(status), event = status >> 16;

@@ -158,6 +158,29 @@ static void threads_access_registers(void) {
   close_all(&c);
 }
 
+static void *end_the_process(void *unused) {
+  usleep(2000);
+  _exit(0);
+  return unused;
+}
+
+/* The first thread is in a call of which we make others when the process ends. */
+static void an_end_in_the_middle_of_a_call(void) {
+  for (int i = 0; i < 10; i++) {
+    const pid_t pid = fork();
+    if (pid != 0) {
+      CHECK(status_of(pid) == 0);
+      continue;
+    }
+    struct client c = open_client(bdf);
+    uint8_t *memory = fresh_memory();
+    pthread_t thread;
+    CHECK(map_dma(&c, memory, IOVA, 2 * PAGE) == 0);
+    CHECK(pthread_create(&thread, NULL, end_the_process, NULL) == 0);
+    for (;;) madvise(memory, 2 * PAGE, MADV_DONTNEED);
+  }
+}
+
 static void no_write_is_lost_while_memory_moves(void) {
   struct client c = open_client(bdf);
   pthread_t thread;
@@ -403,6 +426,7 @@ static const struct {
     {"a_childs_end_frees", a_childs_end_frees},
     {"fork_gives_private_memory", fork_gives_private_memory},
     {"threads_access_registers", threads_access_registers},
+    {"an_end_in_the_middle_of_a_call", an_end_in_the_middle_of_a_call},
     {"no_write_is_lost_while_memory_moves", no_write_is_lost_while_memory_moves},
     {"alarms_come_through", alarms_come_through},
     {"a_stack_with_dma_grows", a_stack_with_dma_grows},

@@ -64,7 +64,7 @@ bool stops_now(pid_t thread, int& status) {
     if (::waitid(P_PID, static_cast<id_t>(thread), &info, WEXITED | WSTOPPED | WNOWAIT | WNOHANG | __WALL) != 0)
       return false;
     if (info.si_pid == thread) {
-      return !is_end(info) && ::waitpid(thread, &status, __WALL) == thread;
+      return !is_end(info) && ::waitpid(thread, &status, __WALL | WNOHANG) == thread;
     }
     ::nanosleep(&kPause, nullptr);
   }
@@ -130,7 +130,9 @@ void Supervisor::wait_for_one() {
     return;
   }
   if (is_end(info)) ended(info.si_pid);
-  if (::waitpid(info.si_pid, &status, __WALL) == info.si_pid && WIFSTOPPED(status)) handle(info.si_pid, status);
+  // Not for ever: killed meanwhile, it may have no stop any more and no end yet.
+  if (::waitpid(info.si_pid, &status, __WALL | WNOHANG) == info.si_pid && WIFSTOPPED(status))
+    handle(info.si_pid, status);
 }
 
 void Supervisor::stop_others(const Tracee& thread) {

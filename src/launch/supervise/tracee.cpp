@@ -171,7 +171,9 @@ bool Tracee::to_exit(std::uint64_t& result) {
     if (trace(PTRACE_SYSCALL, thread_, 0, static_cast<void*>(nullptr)) != 0) return false;
     if (!wait_for_stop(thread_)) return false;
     int status = 0;
-    if (::waitpid(thread_, &status, __WALL) != thread_) return false;
+    while (::waitpid(thread_, &status, __WALL | WNOHANG) != thread_) {  // killed since: no stop any more
+      if (!wait_for_stop(thread_)) return false;
+    }
     const int signal = WSTOPSIG(status), event = status >> 16;
     if (event == 0 && signal != (SIGTRAP | 0x80)) pending_ = signal;  // SIGSTOP: all others are blocked
     __ptrace_syscall_info what{};

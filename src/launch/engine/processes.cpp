@@ -98,6 +98,11 @@ void depart(int how) {
 
 // One function takes the locks, others give them back: beyond what the checker follows.
 void before_fork() SOFTIOMMU_TS(no_thread_safety_analysis) {
+  if (!Keeper::is_forking()) {  // the child may execute a program that looks there before we run again
+    ++shim_services->thread()->inside;
+    engine->descriptors.spread(engine->handles());
+    --shim_services->thread()->inside;
+  }
   lock_sharing_for_fork();
   engine->descriptors.lock_for_fork();
   heap_lock_for_fork();

@@ -452,16 +452,16 @@ TEST_F(Handle, SurvivesRacesOfCloseAndIoctl) {
 }  // namespace
 }  // namespace client
 
-// A program that was started with a handle: is it one?
+// A program that was started with a handle: 0 if it is one, else which look at it says that it is not.
 int holds(const char* number) {
   const int fd = std::atoi(number);
   ::alarm(20);
   std::uint64_t word = 6;
   struct stat status;
-  const bool served = ::ioctl(fd, kFakeEcho, 21) == 21 && ::ioctl(fd, kFakeCopy, &word) == 0 && word == 7;
-  const bool known =
-      ::fstat(fd, &status) == 0 && S_ISCHR(status.st_mode) && client::link_of_descriptor(fd) == client::kFile;
-  return served && known ? 0 : 1;
+  if (::ioctl(fd, kFakeEcho, 21) != 21) return 1;
+  if (::ioctl(fd, kFakeCopy, &word) != 0 || word != 7) return 2;
+  if (::fstat(fd, &status) != 0 || !S_ISCHR(status.st_mode)) return 3;
+  return client::link_of_descriptor(fd) == client::kFile ? 0 : 4;
 }
 
 int main(int argc, char** argv) {

@@ -18,6 +18,7 @@ namespace {
 
 // Free records, and the open files of this process. One lock: opens and last closes are seldom. Never destroyed.
 struct Pool {
+  Mutex ending;  // around a release that a closed handle asks for: one after the other, and before the other lock
   Mutex mutex;
   OpenFile* free_records GUARDED_BY(mutex) = nullptr;
   std::vector<OpenFile*> own GUARDED_BY(mutex);
@@ -350,6 +351,7 @@ Descriptors::Use Descriptors::use_for_service(std::uint64_t inode) {
 
 // The event may be of a file that is closed by now, and whose record has another: that one's handles are open.
 void Descriptors::hung_up(OpenFile& open) {
+  const MutexLock one(pool.ending);
   {
     const MutexLock lock(pool.mutex);
     const bool present = std::ranges::find(pool.own, &open) != pool.own.end();
@@ -363,6 +365,11 @@ void Descriptors::hung_up(OpenFile& open) {
   finish(&open);
 }
 
+bool Descriptors::any_ending() {
+  const MutexLock lock(pool.mutex);
+  return std::ranges::any_of(pool.own, [](const OpenFile* open) { return open->references == 0 && !open->orphan; });
+}
+
 // One function takes the lock, another gives it back: beyond what the checker follows.
 void Descriptors::lock_for_fork() SOFTIOMMU_TS(no_thread_safety_analysis) { pool.mutex.lock(); }
 void Descriptors::unlock_after_fork() SOFTIOMMU_TS(no_thread_safety_analysis) { pool.mutex.unlock(); }
@@ -370,6 +377,7 @@ void Descriptors::unlock_after_fork() SOFTIOMMU_TS(no_thread_safety_analysis) { 
 // The parent's File is kept, never released. Its end of each handle is closed here: else the handles would never
 // learn that the parent has gone.
 void Descriptors::become_child(const MakeRemote& remote) {
+  pool.ending.reset();
   std::vector<OpenFile*> own;
   {
     const MutexLock lock(pool.mutex);

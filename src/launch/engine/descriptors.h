@@ -128,6 +128,8 @@ class Descriptors {
   static Use use_for_service(std::uint64_t inode);
   // All handles of it are closed: an orphan is released.
   static void hung_up(OpenFile& open);
+  // Is another thread just releasing one of ours?
+  static bool any_ending();
   // Calls visit(OpenFile&) for each of ours.
   template <typename Visit>
   void each_own(Visit&& visit) const {

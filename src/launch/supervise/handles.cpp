@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -429,6 +430,10 @@ bool answer_handle_call(Tracee& thread, const SystemCall& call) {
 
 void release_closed() {
   engine->descriptors.each_own([](OpenFile& open) { Descriptors::hung_up(open); });
+  // The service's thread sees a close, too, and may be at it.
+  constexpr int kMostLooks = 100'000;
+  constexpr timespec kPause = {0, 50'000};
+  for (int i = 0; i < kMostLooks && Descriptors::any_ending(); ++i) ::nanosleep(&kPause, nullptr);
 }
 
 }  // namespace softiommu::launch

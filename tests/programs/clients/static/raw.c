@@ -15,7 +15,8 @@
 #define PAGE 4096u
 #define IOVA 0x100000u
 #define EDU_BUFFER 0x40000u
-enum { EDU_IRQ_STATUS = 0x24, EDU_IRQ_ACK = 0x64, EDU_SOURCE = 0x80, EDU_TARGET = 0x88, EDU_COUNT = 0x90, EDU_COMMAND = 0x98 };
+enum { EDU_IRQ_STATUS = 0x24, EDU_IRQ_ACK = 0x64 };
+enum { EDU_SOURCE = 0x80, EDU_TARGET = 0x88, EDU_COUNT = 0x90, EDU_COMMAND = 0x98 };
 enum { START = 1, TO_MEMORY = 2, INTERRUPT = 4 };
 
 static long call(long number, long a, long b, long c, long d, long e, long f) {
@@ -46,7 +47,9 @@ static long check(long ok, const char *what) {
 }
 #define CHECK(condition) check((condition) != 0, #condition)
 
-static long control(long fd, unsigned long command, const void *argument) { return CALL3(SYS_ioctl, fd, command, argument); }
+static long control(long fd, unsigned long command, const void *argument) {
+  return CALL3(SYS_ioctl, fd, command, argument);
+}
 
 static char *append(char *to, const char *text) {
   while (*text != '\0') *to++ = *text++;

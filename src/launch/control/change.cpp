@@ -97,6 +97,9 @@ Result<Removal> Change::apply(PciControl& control) const { return row_of(kind).a
 bool Change::is_done(const PciControl& control) const {
   const auto functions = control.functions();
   const auto function = std::ranges::find(functions, bdf, &PciControl::Function::bdf);
+  // A physical function takes its virtual ones along: their users are waited for, too.
+  const bool leaves = kind == Kind::remove || kind == Kind::unbind;
+  if (leaves && std::ranges::find(functions, bdf, &PciControl::Function::physfn) != functions.end()) return false;
   if (function == functions.end()) return true;
   switch (kind) {
     case Kind::num_vfs:

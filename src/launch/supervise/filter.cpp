@@ -62,7 +62,7 @@ class Rules {
     rule(SYS_waitid, {{low_half(3), BPF_JSET, WNOHANG, true}});
   }
   void fresh_pages() {
-    for (const std::uint32_t advice : {MADV_DONTNEED, MADV_FREE})
+    for (const unsigned advice : {unsigned{MADV_DONTNEED}, unsigned{MADV_FREE}})
       rule(SYS_madvise, {{low_half(2), BPF_JEQ, advice, true}});
   }
   void mappings_onto(std::uint32_t upper) {

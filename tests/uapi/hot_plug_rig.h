@@ -5,6 +5,9 @@
 
 #include <gmock/gmock.h>
 
+#include <deque>
+#include <vector>
+
 #include "hw/edu.h"
 #include "hw/pci.h"
 #include "uapi/iommufd_rig.h"
@@ -43,10 +46,11 @@ class HotPlugTest : public IommufdTest {
     return answer ? 0 : answer.error().code;
   }
   void enable(unsigned number) { ASSERT_EQ(code(control_->set_num_vfs(kPf, number)), 0); }
+  // As it is now; what was found stays until the test ends.
   const PciControl::Function* find(const std::string& bdf) {
-    functions_ = control_->functions();
-    const auto found = std::ranges::find(functions_, bdf, &PciControl::Function::bdf);
-    return found != functions_.end() ? &*found : nullptr;
+    const auto& functions = found_.emplace_back(control_->functions());
+    const auto found = std::ranges::find(functions, bdf, &PciControl::Function::bdf);
+    return found != functions.end() ? &*found : nullptr;
   }
   PciFunction& hardware(const std::string& bdf) { return *machine_->function(*Bdf::parse(bdf)); }
   int open_cdev_of(const std::string& bdf) {
@@ -120,7 +124,7 @@ acs = false
 )";
   const DeviceModel models_[1] = {gadget_model()};
   std::unique_ptr<PciControl> control_;
-  std::vector<PciControl::Function> functions_;
+  std::deque<std::vector<PciControl::Function>> found_;
 };
 
 }  // namespace softiommu::test

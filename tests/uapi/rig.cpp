@@ -133,7 +133,7 @@ Result<PhysAddr> FakeProgram::registers_at(std::uint64_t user, std::uint64_t, bo
 }
 
 Result<int> FakeProgram::install(std::shared_ptr<File> file, int) {
-  if (const int code = std::exchange(install_errno, 0); code != 0) return fail(code, "asked for");
+  if (const int code = install_errno.exchange(0); code != 0) return fail(code, "asked for");
   TRY(fault::pass("program.descriptor", EMFILE));
   const fault::Paused rig;
   const std::scoped_lock lock(mutex_);

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 #include <sys/mman.h>
 
+#include <atomic>
 #include <cstring>
 #include <map>
 #include <memory>
@@ -43,7 +44,7 @@ class FakeProgram final : public Program {
   File& operator[](int descriptor);
   void close_all();
   const std::map<int, std::shared_ptr<File>>& files() const { return files_; }
-  int install_errno = 0;  // the next install fails with it
+  std::atomic<int> install_errno{0};  // the next install fails with it
   // Where the program has mapped a BAR, and what it is there.
   std::optional<std::pair<std::uint64_t, MmapPlan>> bar;
 

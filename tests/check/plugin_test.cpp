@@ -4,7 +4,9 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
+#include <cstdio>
 #include <fstream>
 
 namespace softiommu::check {
@@ -29,9 +31,10 @@ TEST(PluginFile, ThatIsNotThereIsNamed) {
 TEST(PluginFile, WithoutAFolderIsOneHere) { EXPECT_EQ(refused("libm.so.6"), "libm.so.6: there is no such file"); }
 
 TEST(PluginFile, ThatIsNoLibraryCannotBeLoaded) {
-  const std::string path = ::testing::TempDir() + "text.so";
+  const std::string path = ::testing::TempDir() + "softiommu-text-" + std::to_string(::getpid()) + ".so";
   std::ofstream(path) << "text\n";
   EXPECT_THAT(refused(path), StartsWith(path + ": it cannot be loaded: "));
+  std::remove(path.c_str());
 }
 
 TEST(PluginFile, WithoutTheSymbolIsNoPlugin) {

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // The expansion ROM of a device, as VFIO shows it.
+#include <unistd.h>
+
 #include <cstdio>
 #include <cstdlib>
 
@@ -13,7 +15,8 @@ class RomTest : public VfioTest {
   static constexpr std::size_t kBytes = 5000;
 
   void SetUp() override {
-    const std::string path = testing::TempDir() + "softiommu-rom";
+    // Each test its own: they run side by side, and each takes its file away.
+    const std::string path = testing::TempDir() + "softiommu-rom-" + std::to_string(::getpid());
     std::FILE* const file = std::fopen(path.c_str(), "wb");
     for (std::size_t i = 0; i < kBytes; ++i) std::fputc(static_cast<int>(i % 251), file);
     std::fclose(file);

@@ -29,10 +29,13 @@ namespace {
 // Of glibc's FILE, which its macros for putc have made public.
 constexpr int kStreamError = 0x20, kStreamLineBuffered = 0x200;
 
+bool seen;  // once there is a bit
+
 void mark(int fd, bool on) {
   if (static_cast<unsigned>(fd) >= SOFTIOMMU_MAX_DESCRIPTORS) return;
   const uint64_t bit = uint64_t{1} << (fd % 64);
   if (on) {
+    __atomic_store_n(&seen, true, __ATOMIC_RELAXED);
     __atomic_fetch_or(&attribute_bits[fd / 64], bit, __ATOMIC_RELAXED);
   } else {
     __atomic_fetch_and(&attribute_bits[fd / 64], ~bit, __ATOMIC_RELAXED);
@@ -103,6 +106,8 @@ bool drain(FILE* stream) {
 
 }  // namespace
 
+bool attributes_seen() { return __atomic_load_n(&seen, __ATOMIC_RELAXED); }
+
 void find_inherited_attributes() {
   struct stat status;
   for (int fd = STDOUT_FILENO; fd <= STDERR_FILENO; ++fd) {
@@ -129,7 +134,7 @@ long open_attribute(const char* path, int flags) {
 }
 
 void copy_attribute(int from, int to) {
-  if (run_dir[0] == '\0' || inside() || to < 0) return;
+  if (!attributes_seen() || inside() || to < 0) return;
   const bool on = attribute(from);
   mark(to, on);
   // A shell writes its output line by line, inside libc, and asks fflush for the error.

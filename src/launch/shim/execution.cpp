@@ -4,12 +4,12 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/mman.h>
 
 namespace softiommu::shim {
 namespace {
 
 constexpr char kVariable[] = "LD_PRELOAD=";
+constexpr size_t kOwnArguments = 2;
 
 bool in_a_run() { return run_dir[0] != '\0' && !inside(); }
 
@@ -20,19 +20,6 @@ size_t count_of(char* const words[]) {
 }
 
 }  // namespace
-
-Execution::List::~List() {
-  if (words_ != nullptr) raw(SYS_munmap, word(words_), static_cast<long>(bytes_));
-}
-
-char** Execution::List::make(size_t count) {
-  const size_t bytes = (count + 1) * sizeof(char*);
-  const long place =
-      raw(SYS_mmap, 0, static_cast<long>(bytes), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1);
-  if (place < 0 && place > -4096) return nullptr;
-  bytes_ = bytes;
-  return words_ = reinterpret_cast<char**>(place);
-}
 
 Execution::Execution(int dirfd, const char* path, char* const arguments[], char* const environment[])
     : path_(path), arguments_(arguments), environment_(environment) {
@@ -58,32 +45,46 @@ void Execution::prepare(int dirfd, const char* path) {
   if (bytes > 0 && static_cast<size_t>(bytes) < sizeof whole) supervise(whole);
 }
 
-// softiommu-supervisor PROGRAM ARGV0 ARGUMENTS...
 void Execution::supervise(const char* program) {
-  static constexpr size_t kOwn = 2;
-  if (!beside_shim(kSupervisor, supervisor_)) return;
-  strcpy(program_, program);
-  const size_t count = count_of(arguments_);
-  char** const words = list_.make(kOwn + count + 1);
-  if (words == nullptr) return;
-  words[0] = supervisor_;
-  words[1] = program_;
-  for (size_t i = 0; i < count; ++i) words[kOwn + i] = arguments_[i];
-  if (count == 0) words[kOwn] = program_;
+  supervised_ = beside_shim(kSupervisor, supervisor_);
+  if (supervised_) strcpy(program_, program);
 }
 
 // Only an environment that names us is changed.
 void Execution::preload(const char* runtime) {
   constexpr size_t kName = sizeof kVariable - 1;
-  const size_t count = count_of(environment_);
+  if (environment_ == nullptr) return;
   size_t at = 0;
-  while (at < count && !starts_with(environment_[at], kVariable)) ++at;
-  if (at == count || !runtime_first(environment_[at] + kName, runtime, value_ + kName, sizeof value_ - kName)) return;
+  while (environment_[at] != nullptr && !starts_with(environment_[at], kVariable)) ++at;
+  if (environment_[at] == nullptr ||
+      !runtime_first(environment_[at] + kName, runtime, value_ + kName, sizeof value_ - kName))
+    return;
   memcpy(value_, kVariable, kName);
-  char** const words = variables_.make(count);
-  if (words == nullptr) return;
-  memcpy(words, environment_, count * sizeof *words);
-  words[at] = value_;
+  preload_at_ = at;
+}
+
+size_t Execution::list_words() const {
+  const size_t arguments = supervised_ ? kOwnArguments + count_of(arguments_) + 2 : 0;
+  return arguments + (preload_at_ != kNowhere ? count_of(environment_) + 1 : 0);
+}
+
+// softiommu-supervisor PROGRAM ARGV0 ARGUMENTS...
+void Execution::write_lists(char** room) {
+  if (supervised_) {
+    const size_t count = count_of(arguments_);
+    char** const words = room;
+    *room++ = supervisor_;
+    *room++ = program_;
+    for (size_t i = 0; i < count; ++i) *room++ = arguments_[i];
+    if (count == 0) *room++ = program_;
+    *room++ = nullptr;
+    arguments_ = words;
+  }
+  if (preload_at_ != kNowhere) {
+    memcpy(room, environment_, (count_of(environment_) + 1) * sizeof *room);
+    room[preload_at_] = value_;
+    environment_ = room;
+  }
 }
 
 }  // namespace softiommu::shim

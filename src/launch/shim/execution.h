@@ -8,7 +8,8 @@
 
 namespace softiommu::shim {
 
-// Lives on the stack of the exec; what it answers lives as long. No malloc between fork and exec.
+// All of it is on the stack of the exec: between fork and exec there is no malloc, and what a child of vfork mapped would
+// stay in its parent.
 class Execution {
  public:
   // As execveat takes them; "": what `dirfd` is.
@@ -19,32 +20,30 @@ class Execution {
   Execution(const Execution&) = delete;
   Execution& operator=(const Execution&) = delete;
 
-  bool is_supervised() const { return list_.words() != nullptr; }
-  const char* path() const { return is_supervised() ? supervisor_ : path_; }
-  char* const* arguments() const { return is_supervised() ? list_.words() : arguments_; }
-  char* const* environment() const { return variables_.words() != nullptr ? variables_.words() : environment_; }
+  // What `exec` answers, which is called with this and makes the system call.
+  template <typename Exec>
+  int by(Exec&& exec) {
+    write_lists(static_cast<char**>(__builtin_alloca(list_words() * sizeof(char*))));
+    return exec(static_cast<const Execution&>(*this));
+  }
+  bool is_supervised() const { return supervised_; }
+  const char* path() const { return supervised_ ? supervisor_ : path_; }
+  char* const* arguments() const { return arguments_; }
+  char* const* environment() const { return environment_; }
 
  private:
-  // Mapped memory for a list of words.
-  class List {
-   public:
-    List() = default;
-    ~List();
-    char** make(size_t count);  // nullptr: no memory
-    char** words() const { return words_; }
-
-   private:
-    char** words_ = nullptr;
-    size_t bytes_ = 0;
-  };
   void prepare(int dirfd, const char* path);
   void supervise(const char* program);
   void preload(const char* runtime);
+  size_t list_words() const;  // of the lists that are not as they were given
+  void write_lists(char** room);
 
   const char* path_;
   char* const* arguments_;
   char* const* environment_;
-  List list_, variables_;
+  bool supervised_ = false;
+  static constexpr size_t kNowhere = ~size_t{0};
+  size_t preload_at_ = kNowhere;  // where `value_` goes in the environment
   char program_[PATH_MAX], supervisor_[PATH_MAX], value_[2 * PATH_MAX];
 };
 

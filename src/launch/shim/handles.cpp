@@ -126,15 +126,17 @@ SHIM_EXPORT int posix_spawn(pid_t* pid, const char* path, const posix_spawn_file
                             const posix_spawnattr_t* attributes, char* const arguments[], char* const environment[]) {
   static decltype(&posix_spawn) libc;
   spread_handles();
-  const Execution to(AT_FDCWD, path, arguments, environment);
-  return next(libc, "posix_spawn")(pid, to.path(), actions, attributes, to.arguments(), to.environment());
+  return Execution(AT_FDCWD, path, arguments, environment).by([&](const Execution& to) {
+    return next(libc, "posix_spawn")(pid, to.path(), actions, attributes, to.arguments(), to.environment());
+  });
 }
 SHIM_EXPORT int posix_spawnp(pid_t* pid, const char* file, const posix_spawn_file_actions_t* actions,
                              const posix_spawnattr_t* attributes, char* const arguments[], char* const environment[]) {
   static decltype(&posix_spawnp) libc;
   spread_handles();
-  const Execution to(Execution::InPath{}, file, arguments, environment);
-  return next(libc, "posix_spawnp")(pid, to.path(), actions, attributes, to.arguments(), to.environment());
+  return Execution(Execution::InPath{}, file, arguments, environment).by([&](const Execution& to) {
+    return next(libc, "posix_spawnp")(pid, to.path(), actions, attributes, to.arguments(), to.environment());
+  });
 }
 SHIM_EXPORT int system(const char* command) {
   static int (*libc)(const char*);

@@ -169,8 +169,13 @@ DeviceNode node_of(const char* name) {
 bool starts_with(const char* text, const char* prefix) { return strncmp(text, prefix, strlen(prefix)) == 0; }
 
 bool real_place(const char* name, char (&buffer)[PATH_MAX]) {
-  const int bytes = snprintf(buffer, sizeof buffer, "%s/view%s", run_dir, name);
-  return bytes > 0 && static_cast<size_t>(bytes) < sizeof buffer;
+  static constexpr char kView[] = "/view";
+  const size_t run = strlen(run_dir), tail = strlen(name) + 1;
+  if (run + sizeof kView - 1 + tail > sizeof buffer) return false;
+  memcpy(buffer, run_dir, run);
+  memcpy(buffer + run, kView, sizeof kView - 1);
+  memcpy(buffer + run + sizeof kView - 1, name, tail);
+  return true;
 }
 
 const char* sysfs_name(int dirfd, const char* path, char (&buffer)[PATH_MAX]) {
@@ -203,10 +208,7 @@ Redirected redirect(int dirfd, const char* path, char (&buffer)[PATH_MAX]) {
   if (claimed(path) && strstr(path, "/..") != nullptr && in_view(path, buffer)) return {buffer, true};
   char name[PATH_MAX];
   if (name_in_view(dirfd, path, name) == nullptr) return {path, false};
-  const char* tail = claimed(path) ? path : name;
-  const int bytes = snprintf(buffer, sizeof buffer, "%s/view%s", run_dir, tail);
-  if (bytes < 0 || static_cast<size_t>(bytes) >= sizeof buffer) return {path, false};
-  return {buffer, true};
+  return real_place(claimed(path) ? path : name, buffer) ? Redirected{buffer, true} : Redirected{path, false};
 }
 
 const char* device_file(int dirfd, const char* path, char (&buffer)[PATH_MAX]) {
@@ -226,8 +228,7 @@ const char* device_file(int dirfd, const char* path, char (&buffer)[PATH_MAX]) {
   if (!starts_with(name, "/dev/vfio/") && strcmp(name, "/dev/iommu") != 0) return nullptr;
   // Only what the view has: a path that is not there is the kernel's ENOENT, a folder the kernel's folder.
   char real[PATH_MAX];
-  const int bytes = snprintf(real, sizeof real, "%s%s%s", run_dir, "/view", name);
-  if (bytes < 0 || static_cast<size_t>(bytes) >= sizeof real) return nullptr;
+  if (!real_place(name, real)) return nullptr;
   char link[1];
   if (raw(SYS_readlinkat, AT_FDCWD, word(real), word(link), 1) != -EINVAL) return nullptr;
   if (raw(SYS_faccessat, AT_FDCWD, word(real), 1 /* X_OK: folders have it */) == 0) return nullptr;

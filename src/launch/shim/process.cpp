@@ -73,6 +73,11 @@ int leave_by(Exec&& exec) {
   return result;
 }
 
+int execute(const Execution& to) {
+  return leave_by(
+      [&] { return int_answer(raw(SYS_execve, word(to.path()), word(to.arguments()), word(to.environment()))); });
+}
+
 void leave_by_exit() {
   if (inside()) return;
   if (const SoftiommuEngine* e = engine()) {
@@ -83,6 +88,24 @@ void leave_by_exit() {
 __attribute__((destructor)) void image_ends() {
   drain_output();
   leave_by_exit();
+}
+
+// A page that fork wipes and vfork shares: the process that called vfork first.
+pid_t* vfork_caller;
+
+bool remember_caller() {
+  if (vfork_caller == nullptr) {
+    static constexpr size_t kPage = 4096;
+    const long page = raw(SYS_mmap, 0, kPage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1);
+    if (page < 0 && page > -4096) return false;
+    if (raw(SYS_madvise, page, kPage, MADV_WIPEONFORK) < 0) {
+      raw(SYS_munmap, page, kPage);
+      return false;
+    }
+    vfork_caller = reinterpret_cast<pid_t*>(page);
+  }
+  if (*vfork_caller == 0) *vfork_caller = static_cast<pid_t>(raw(SYS_getpid));
+  return true;
 }
 
 // The arguments of execl and its kin as a list; they end with a null pointer.
@@ -114,6 +137,9 @@ void* run_inside(void* started) {
 }
 
 }  // namespace
+
+bool in_vfork_child() { return vfork_caller != nullptr && *vfork_caller != 0 && *vfork_caller != raw(SYS_getpid); }
+
 }  // namespace softiommu::shim
 
 using namespace softiommu::shim;
@@ -151,10 +177,23 @@ SHIM_EXPORT int pthread_create(pthread_t* thread, const pthread_attr_t* attribut
   return result;
 }
 
-// A child of vfork shares our memory: its closes would take the parent's handles out of the table. fork is allowed
-// instead.
-SHIM_EXPORT pid_t vfork(void) { return fork(); }
-SHIM_EXPORT pid_t __vfork(void) { return fork(); }
+// A child of vfork shares our memory: where there is something of ours in it, what the child does to its descriptors
+// would be done to the parent's. fork is allowed instead.
+extern "C" __attribute__((used, visibility("hidden"))) void* softiommu_vfork(void) {
+  static pid_t (*libc)(void);
+  const bool alone = engine() == nullptr && !attributes_seen() && remember_caller();
+  return reinterpret_cast<void*>(alone ? next(libc, "vfork") : &fork);
+}
+// libc's own keeps its return address away from the stack, which the child writes over: nothing of ours may be on it.
+SHIM_EXPORT __attribute__((naked)) pid_t vfork(void) {
+  __asm__(
+      "endbr64\n\t"
+      "subq $8, %rsp\n\t"
+      "call softiommu_vfork\n\t"
+      "addq $8, %rsp\n\t"
+      "jmp *%rax");
+}
+SHIM_EXPORT pid_t __vfork(void) __attribute__((alias("vfork"), nothrow));
 
 SHIM_EXPORT void _exit(int status) {
   flush_engine();
@@ -179,28 +218,29 @@ SHIM_EXPORT int daemon(int keep_folder, int keep_output) {
 }
 
 SHIM_EXPORT int execve(const char* path, char* const arguments[], char* const environment[]) {
-  const Execution to(AT_FDCWD, path, arguments, environment);
-  return leave_by(
-      [&] { return int_answer(raw(SYS_execve, word(to.path()), word(to.arguments()), word(to.environment()))); });
+  return Execution(AT_FDCWD, path, arguments, environment).by(execute);
 }
 SHIM_EXPORT int execv(const char* path, char* const arguments[]) { return execve(path, arguments, environ); }
 SHIM_EXPORT int execvp(const char* file, char* const arguments[]) { return execvpe(file, arguments, environ); }
 SHIM_EXPORT int execvpe(const char* file, char* const arguments[], char* const environment[]) {
   static int (*libc)(const char*, char* const[], char* const[]);
-  const Execution to(Execution::InPath{}, file, arguments, environment);
-  return leave_by([&] { return next(libc, "execvpe")(to.path(), to.arguments(), to.environment()); });
+  return Execution(Execution::InPath{}, file, arguments, environment).by([](const Execution& to) {
+    return leave_by([&] { return next(libc, "execvpe")(to.path(), to.arguments(), to.environment()); });
+  });
 }
 SHIM_EXPORT int fexecve(int fd, char* const arguments[], char* const environment[]) {
   static int (*libc)(int, char* const[], char* const[]);
-  const Execution to(fd, "", arguments, environment);
-  if (to.is_supervised()) return execve(to.path(), to.arguments(), to.environment());
-  return leave_by([&] { return next(libc, "fexecve")(fd, arguments, to.environment()); });
+  return Execution(fd, "", arguments, environment).by([&](const Execution& to) {
+    if (to.is_supervised()) return execute(to);
+    return leave_by([&] { return next(libc, "fexecve")(fd, arguments, to.environment()); });
+  });
 }
 SHIM_EXPORT int execveat(int dirfd, const char* path, char* const arguments[], char* const environment[], int flags) {
-  const Execution to(dirfd, path, arguments, environment);
-  if (to.is_supervised()) return execve(to.path(), to.arguments(), to.environment());
-  return leave_by([&] {
-    return int_answer(raw(SYS_execveat, dirfd, word(path), word(arguments), word(to.environment()), flags));
+  return Execution(dirfd, path, arguments, environment).by([&](const Execution& to) {
+    if (to.is_supervised()) return execute(to);
+    return leave_by([&] {
+      return int_answer(raw(SYS_execveat, dirfd, word(path), word(arguments), word(to.environment()), flags));
+    });
   });
 }
 SHIM_EXPORT int execl(const char* path, const char* first, ...) {

@@ -56,7 +56,7 @@ extern uint64_t hidden_bits[SOFTIOMMU_MAX_DESCRIPTORS / 64];
 extern const SoftiommuEngine* loaded_engine;  // nullptr until the first open of one of our files
 
 inline const SoftiommuEngine* engine() { return __atomic_load_n(&loaded_engine, __ATOMIC_ACQUIRE); }
-// Loads it at the first call. nullptr: it cannot be loaded (said on standard error once).
+// Loads it at the first call. nullptr: it cannot be loaded (said on standard error once), or not in a child of vfork.
 const SoftiommuEngine* load_engine();
 
 inline bool bit(const uint64_t* bits, int fd) {
@@ -92,6 +92,9 @@ long in_engine(Call&& call) {
   return call(*engine());
 }
 
+// Is our memory that of a process which waits in vfork (process.cpp)?
+bool in_vfork_child();
+
 // Handles (handles.cpp) ---------------------------------------------------------------------------------------------
 
 // Is the descriptor a handle that came from another process? Then it is ours from now on.
@@ -126,6 +129,8 @@ inline bool attribute(int fd) { return bit(attribute_bits, fd) && !inside(); }
 constexpr long kNotAttribute = -4097;  // no errno
 // write(2)'s answer, or kNotAttribute.
 long write_attribute(int fd, const void* data, size_t bytes);
+// Has this process ever had one?
+bool attributes_seen();
 // open of a file below the view's /sys, `path` being the real one.
 long open_attribute(const char* path, int flags);
 // `to` is a duplicate of `from` (which may be anything) from now on.

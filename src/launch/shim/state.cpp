@@ -34,9 +34,7 @@ __attribute__((constructor)) void read_environment() {
   strcpy(run_dir, dir);
   redirecting = getenv("SOFTIOMMU_VIEW_IS_REAL") == nullptr;
   char knobs[PATH_MAX];
-  const int bytes = snprintf(knobs, sizeof knobs, "%s/view/sys/kernel/debug", run_dir);
-  const bool fits = bytes > 0 && static_cast<size_t>(bytes) < sizeof knobs;
-  fault_injection = fits && raw(SYS_faccessat, AT_FDCWD, word(knobs), 0) == 0;
+  fault_injection = real_place("/sys/kernel/debug", knobs) && raw(SYS_faccessat, AT_FDCWD, word(knobs), 0) == 0;
   find_inherited_attributes();
 }
 
@@ -97,6 +95,10 @@ void* next_symbol(const char* name) {
 const SoftiommuEngine* load_engine() {
   enum : int { kUntried, kLoading, kTried };
   static int state = kUntried;
+  if (engine() == nullptr && in_vfork_child()) {
+    complain("a child of vfork can open a device file only after it has executed a program");
+    return nullptr;
+  }
   int expected = kUntried;
   if (__atomic_compare_exchange_n(&state, &expected, kLoading, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) {
     __atomic_store_n(&loaded_engine, load(), __ATOMIC_RELEASE);

@@ -209,6 +209,39 @@ static void spawned_child(void) {
   CHECK(status_of(pid) == 0);
 }
 
+/* Our memory until it ends: what it does to its descriptors is done to its own. */
+static void child_of_vfork(void) {
+  volatile int seen = 0;
+  pid_t child = vfork();
+  CHECK(child >= 0);
+  if (child == 0) {
+    seen = 1;
+    _exit(0);
+  }
+  CHECK(status_of(child) == 0 && seen == 1);
+  struct client c = open_with(0x2a);
+  child = vfork();
+  CHECK(child >= 0);
+  if (child == 0) {
+    close(c.device);
+    close(c.group);
+    dup2(c.container, 1);
+    _exit(close(c.container));
+  }
+  CHECK(status_of(child) == 0);
+  CHECK(device_works(&c, 0x2a, NEW_IOVA));
+}
+
+/* POSIX lets it do nothing of the kind; where it is refused, its parent has lost nothing. */
+static void child_of_vfork_opens(void) {
+  pid_t child = vfork();
+  CHECK(child >= 0);
+  if (child == 0) _exit(open("/dev/vfio/vfio", O_RDWR) >= 0 || errno == ENODEV ? 0 : 1);
+  CHECK(status_of(child) == 0);
+  struct client c = open_with(0x2b);
+  CHECK(device_works(&c, 0x2b, NEW_IOVA));
+}
+
 static void exec_closes_the_rest(void) {
   pid_t child = start();
   if (child == 0) {
@@ -503,6 +536,8 @@ static const struct {
     {"exec_in_place", exec_in_place},
     {"spawned_child", spawned_child},
     {"exec_closes_the_rest", exec_closes_the_rest},
+    {"child_of_vfork", child_of_vfork},
+    {"child_of_vfork_opens", child_of_vfork_opens},
     {"sent_over_a_socket", sent_over_a_socket},
     {"killed_owner", killed_owner},
     {"released_when_all_have_closed", released_when_all_have_closed},

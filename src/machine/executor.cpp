@@ -47,18 +47,19 @@ class Schedule {
   }
   // Turns wakes into due times. A model that was idle gets the latency after its *last* wake: a driver that writes a
   // few registers and then the doorbell sees it from the doorbell on. Steady writing delays it to a few latencies at
-  // most.
-  void collect(std::uint64_t now, std::uint64_t latency) {
+  // most. It counts from the wake, not from when it is seen here: the time that a thread needs to wake up is in it.
+  void collect(std::uint64_t latency) {
     constexpr std::uint64_t kMostLatencies = 4;
     for (Due& due : due_) {
       if (!due.model->woken.load(std::memory_order_seq_cst)) continue;
       due.model->woken.store(false, std::memory_order_seq_cst);
+      const std::uint64_t wake = due.model->woken_at.load(std::memory_order_relaxed);
       const bool was_idle = due.at == Steppable::kIdle || due.first_wake != Steppable::kIdle;
-      if (due.first_wake == Steppable::kIdle && was_idle) due.first_wake = now;
+      if (due.first_wake == Steppable::kIdle && was_idle) due.first_wake = wake;
       if (was_idle)
-        due.at = std::min(now + latency, due.first_wake + kMostLatencies * latency);
+        due.at = std::min(wake + latency, due.first_wake + kMostLatencies * latency);
       else
-        due.at = std::min(due.at, now + latency);
+        due.at = std::min(due.at, wake + latency);
     }
   }
   void postpone(Steppable& model, std::uint64_t at) {
@@ -140,6 +141,7 @@ class RealTime final : public Executor {
     const bool by_itself = on_worker == this;
     model.waker_cpu_ns.store(by_itself ? 0 : cpu_ns(0), std::memory_order_relaxed);
     model.waker.store(by_itself ? 0 : static_cast<int>(syscall(SYS_gettid)), std::memory_order_relaxed);
+    model.woken_at.store(now_ns(), std::memory_order_relaxed);
     model.woken.store(true, std::memory_order_seq_cst);
     rouse();
   }
@@ -223,7 +225,7 @@ class RealTime final : public Executor {
   Schedule::Due begin_step() {
     const FutexGuard guard(lock_);
     const std::uint64_t now = now_ns();
-    schedule_.collect(now, latency_.load(std::memory_order_relaxed));
+    schedule_.collect(latency_.load(std::memory_order_relaxed));
     const Schedule::Due next = schedule_.next();
     if (next.at == Steppable::kIdle || next.at > now) return {nullptr, next.at, Steppable::kIdle};
     if (next.first_wake != Steppable::kIdle && waker_is_behind(*next.model, now - next.first_wake)) {
@@ -285,7 +287,10 @@ class VirtualTime final : public Executor {
  public:
   void add(Steppable& model) override { schedule_.add(model); }
   void remove(Steppable& model) override { schedule_.remove(model); }
-  void wake(Steppable& model) override { model.woken.store(true, std::memory_order_seq_cst); }
+  void wake(Steppable& model) override {
+    model.woken_at.store(now_, std::memory_order_relaxed);
+    model.woken.store(true, std::memory_order_seq_cst);
+  }
   void set_latency(std::uint64_t ns) override { latency_ = ns; }
   void start() override {}
   void stop() override {}
@@ -294,7 +299,7 @@ class VirtualTime final : public Executor {
 
   std::uint64_t run(std::uint64_t until_ns) override {
     for (;;) {
-      schedule_.collect(now_, latency_);
+      schedule_.collect(latency_);
       const Schedule::Due next = schedule_.next();
       if (next.at == Steppable::kIdle || next.at > until_ns) break;
       now_ = std::max(now_, next.at);

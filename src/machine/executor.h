@@ -26,6 +26,8 @@ class Steppable {
 
   // Set by wake(), cleared by the executor before step().
   std::atomic<bool> woken{false};
+  // When wake() was called last.
+  std::atomic<std::uint64_t> woken_at{0};
   // The thread that called wake() last, and the processor time that it had used then (real time only).
   std::atomic<int> waker{0};
   std::atomic<std::uint64_t> waker_cpu_ns{0};

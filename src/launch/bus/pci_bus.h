@@ -61,34 +61,21 @@ class PciBus {
     std::string file, driver, bdf;
   };
   enum class Scope : std::uint8_t { bus, driver, device, parameter };
+  using Store = Result<>(const Place& place, std::string_view value);
   struct Row {
     Scope scope;
     std::string_view name;
-    Result<> (PciBus::*store)(const Place&, std::string_view value);
+    Store PciBus::*store;
   };
   static const Row kRows[];
   // Nothing: no file that is written.
   static const Row* locate(std::string_view file, Place& place);
 
   // Each is the store function of the files of one name; `value` has lost its line end.
-  Result<> bind(const Place& place, std::string_view value);
-  Result<> unbind(const Place& place, std::string_view value);
-  Result<> new_id(const Place& place, std::string_view value);
-  Result<> remove_id(const Place& place, std::string_view value);
-  Result<> drivers_probe(const Place& place, std::string_view value);
-  Result<> drivers_autoprobe(const Place& place, std::string_view value);
-  Result<> rescan(const Place& place, std::string_view value);
-  Result<> driver_override(const Place& place, std::string_view value);
-  Result<> remove(const Place& place, std::string_view value);
-  Result<> reset(const Place& place, std::string_view value);
-  Result<> sriov_numvfs(const Place& place, std::string_view value);
+  Store bind, unbind, new_id, remove_id, drivers_probe, drivers_autoprobe, rescan;
+  Store driver_override, remove, reset, enable, numa_node, flag, uevent;
+  Store sriov_numvfs, sriov_drivers_autoprobe, enable_sriov;
   Result<> enable_vfs(const PciControl::Function& function, unsigned number);
-  Result<> sriov_drivers_autoprobe(const Place& place, std::string_view value);
-  Result<> enable(const Place& place, std::string_view value);
-  Result<> numa_node(const Place& place, std::string_view value);
-  Result<> flag(const Place& place, std::string_view value);
-  Result<> enable_sriov(const Place& place, std::string_view value);
-  Result<> uevent(const Place& place, std::string_view value);
 
   std::optional<PciControl::Function> find(std::string_view bdf) const;
   Result<> make(Change change);

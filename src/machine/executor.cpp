@@ -10,7 +10,6 @@
 #include <linux/futex.h>
 #include <pthread.h>
 #include <sched.h>
-#include <signal.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -20,6 +19,7 @@
 #include <cstdio>
 #include <cstring>
 
+#include "base/fault_signals.h"
 #include "base/futex_lock.h"
 #include "base/log.h"
 
@@ -177,19 +177,11 @@ class RealTime final : public Executor {
   }
 
  private:
-  // The program's signals are not for this thread; faults of a guarded copy are.
-  static sigset_t blocked_signals() {
-    sigset_t set;
-    sigfillset(&set);
-    for (const int fault : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP}) sigdelset(&set, fault);
-    return set;
-  }
-
   bool create_thread() {
     pthread_attr_t attributes;
     if (pthread_attr_init(&attributes) != 0) return false;
     pthread_attr_setstacksize(&attributes, kStackBytes);
-    const sigset_t blocked = blocked_signals();
+    const sigset_t blocked = all_but_faults();
     sigset_t before;
     pthread_sigmask(SIG_SETMASK, &blocked, &before);
     const auto entry = [](void* self) -> void* {

@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <cstring>
 
+#include "base/fault_signals.h"
 #include "launch/engine/shim_services.h"
 
 extern "C" int __sigaction(int signal, const struct sigaction* action, struct sigaction* old);
@@ -33,9 +34,7 @@ struct Record {
 std::array<Record, kSignals> records;
 FaultHandler fault_handler = nullptr;
 
-constexpr int kFaults[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE};  // process.cpp of the shim keeps them unblocked
-
-bool is_fault(int signal) { return std::ranges::find(kFaults, signal) != std::end(kFaults); }
+bool is_fault(int signal) { return std::ranges::find(kFaultSignals, signal) != std::end(kFaultSignals); }
 bool is_handler(std::uintptr_t handler) {
   return handler != reinterpret_cast<std::uintptr_t>(SIG_DFL) && handler != reinterpret_cast<std::uintptr_t>(SIG_IGN);
 }
@@ -50,7 +49,7 @@ void set_mask(int how, std::uint64_t mask, std::uint64_t* old = nullptr) {
 }
 std::uint64_t fault_bits() {
   std::uint64_t bits = 0;
-  for (const int signal : kFaults) bits |= bit_of(signal);
+  for (const int signal : kFaultSignals) bits |= bit_of(signal);
   return bits;
 }
 

@@ -12,6 +12,7 @@
 #include <cerrno>
 #include <utility>
 
+#include "base/fault_signals.h"
 #include "launch/engine/shim_services.h"
 
 namespace softiommu::launch {
@@ -41,10 +42,8 @@ void close_all_but_hidden() {
 
 // Only the faults of guarded copies come through; the terminal's signals are the program's.
 void block_signals() {
-  sigset_t set;
-  ::sigfillset(&set);
-  for (const int fault : {SIGSEGV, SIGBUS, SIGFPE, SIGILL}) ::sigdelset(&set, fault);
-  ::pthread_sigmask(SIG_SETMASK, &set, nullptr);
+  const sigset_t blocked = all_but_faults();
+  ::pthread_sigmask(SIG_SETMASK, &blocked, nullptr);
 }
 
 }  // namespace

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Signals, threads and the end of the process's image.
 //
-// The engine's fault handler must see SIGSEGV and SIGBUS whatever the program blocks, and a program's handler must
+// The engine's fault handler must see faults whatever the program blocks, and a program's handler must
 // not run while its thread is inside the engine: sigaction and the mask calls pass here.
 #include <fcntl.h>
 #include <pthread.h>
@@ -11,6 +11,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "base/fault_signals.h"
 #include "launch/shim/execution.h"
 #include "launch/shim/shim.h"
 
@@ -33,12 +34,11 @@ sighandler_t set_handler(int signal, sighandler_t handler, int flags) {
   return set_action(signal, &action, &old) < 0 ? SIG_ERR : old.sa_handler;
 }
 
-// Faults on a BAR come as SIGSEGV: it cannot be blocked in a run.
+// They cannot be blocked in a run.
 const sigset_t* without_faults(const sigset_t* mask, sigset_t* copy) {
   if (mask == nullptr || run_dir[0] == '\0' || inside()) return mask;
   *copy = *mask;
-  constexpr int kFaults[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE};
-  for (const int fault : kFaults) sigdelset(copy, fault);
+  for (const int fault : kFaultSignals) sigdelset(copy, fault);
   return copy;
 }
 

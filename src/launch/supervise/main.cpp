@@ -21,6 +21,7 @@
 #include <cstring>
 #include <string>
 
+#include "base/fault_signals.h"
 #include "launch/engine/engine.h"
 #include "launch/shim/entry.h"
 #include "launch/shim/shim.h"
@@ -52,10 +53,8 @@ int keep_only(int socket) {
 }
 
 void block_signals() {
-  sigset_t set;
-  ::sigfillset(&set);
-  for (const int fault : {SIGSEGV, SIGBUS, SIGFPE, SIGILL}) ::sigdelset(&set, fault);
-  ::sigprocmask(SIG_SETMASK, &set, nullptr);
+  const sigset_t blocked = all_but_faults();
+  ::sigprocmask(SIG_SETMASK, &blocked, nullptr);
 }
 
 // A descriptor for each open file of the programs, and for each piece of their memory.

@@ -26,13 +26,16 @@ uint64_t attribute_bits[SOFTIOMMU_MAX_DESCRIPTORS / 64];
 
 namespace {
 
+constexpr size_t kMostParts = 62;  // of one write; sendmsg takes 1,024
+
 // Of glibc's FILE, which its macros for putc have made public.
 constexpr int kStreamError = 0x20, kStreamLineBuffered = 0x200;
 
 bool seen;  // once there is a bit
 
+// Not in a child of vfork, whose memory is its parent's: what it executes finds the marks by itself.
 void mark(int fd, bool on) {
-  if (static_cast<unsigned>(fd) >= SOFTIOMMU_MAX_DESCRIPTORS) return;
+  if (static_cast<unsigned>(fd) >= SOFTIOMMU_MAX_DESCRIPTORS || in_vfork_child()) return;
   const uint64_t bit = uint64_t{1} << (fd % 64);
   if (on) {
     __atomic_store_n(&seen, true, __ATOMIC_RELAXED);
@@ -69,14 +72,27 @@ long uninterrupted(Call&& call) {  // a write to sysfs waits also through signal
   }
 }
 
-long ask(const char* name, const void* data, size_t bytes) {
+// What sysfs takes of a write: one page, in however many parts it comes. How many parts of `to` are used.
+size_t first_page(const iovec* parts, int count, iovec (&to)[kMostParts]) {
+  size_t used = 0, bytes = 0;
+  for (int i = 0; i < count && bytes < launch::kMostStored && used < kMostParts; ++i) {
+    const size_t room = launch::kMostStored - bytes, part = parts[i].iov_len < room ? parts[i].iov_len : room;
+    to[used++] = {parts[i].iov_base, part};
+    bytes += part;
+  }
+  return used;
+}
+
+long ask(const char* name, const iovec* parts, int count) {
   const long fd = connect_to_run();
   if (fd < 0) return -EIO;
   ControlHead head = {ControlHead::kStore, 0, 0};
-  iovec parts[] = {{&head, sizeof head}, {const_cast<char*>(name), strlen(name) + 1}, {const_cast<void*>(data), bytes}};
+  struct {
+    iovec head, name, data[kMostParts];
+  } sent = {{&head, sizeof head}, {const_cast<char*>(name), strlen(name) + 1}, {}};
   msghdr message = {};
-  message.msg_iov = parts;
-  message.msg_iovlen = 3;
+  message.msg_iov = &sent.head;
+  message.msg_iovlen = 2 + first_page(parts, count, sent.data);
   long result = uninterrupted([&] { return raw(SYS_sendmsg, fd, word(&message), MSG_NOSIGNAL); });
   if (result >= 0) {
     result = uninterrupted([&] { return raw(SYS_recvfrom, fd, word(&head), sizeof head); });
@@ -92,7 +108,8 @@ bool may_be_attribute(FILE* stream) { return stream != nullptr && stream->_filen
 bool drain(FILE* stream) {
   flockfile(stream);
   const size_t bytes = __fpending(stream);
-  const long result = bytes == 0 ? kNotAttribute : write_attribute(stream->_fileno, stream->_IO_write_base, bytes);
+  const iovec held = {stream->_IO_write_base, bytes};
+  const long result = bytes == 0 ? kNotAttribute : write_attribute(stream->_fileno, &held, 1);
   if (result != kNotAttribute) {
     __fpurge(stream);
     if (result < 0) {
@@ -139,7 +156,7 @@ void copy_attribute(int from, int to) {
   mark(to, on);
   // A shell writes its output line by line, inside libc, and asks fflush for the error.
   static bool was_line_buffered;
-  if (to != STDOUT_FILENO || stdout == nullptr) return;
+  if (to != STDOUT_FILENO || stdout == nullptr || in_vfork_child()) return;
   if (on && (stdout->_flags & kStreamLineBuffered) != 0) {
     stdout->_flags &= ~kStreamLineBuffered;
     was_line_buffered = true;
@@ -149,7 +166,7 @@ void copy_attribute(int from, int to) {
   }
 }
 
-long write_attribute(int fd, const void* data, size_t bytes) {
+long store_attribute(int fd, const iovec* parts, int count) {
   struct stat status;
   char name[PATH_MAX];
   if (!has_mark(fd, &status) || !attribute_name(fd, name)) {
@@ -158,18 +175,23 @@ long write_attribute(int fd, const void* data, size_t bytes) {
   }
   const long flags = raw(SYS_fcntl, fd, F_GETFL);
   if ((flags & O_ACCMODE) == O_RDONLY) return -EBADF;
+  size_t bytes = 0;
+  for (int i = 0; i < count; ++i) bytes += parts[i].iov_len;
   if (bytes == 0) return 0;
   const int saved = errno;
-  const long done = ask(name, data, bytes < launch::kMostStored ? bytes : launch::kMostStored);
-  if (done > 0) raw(SYS_lseek, fd, done, SEEK_CUR);
+  const long done = ask(name, parts, count);
   errno = saved;
   return done;
 }
 
+long write_attribute(int fd, const iovec* parts, int count) {
+  const long done = store_attribute(fd, parts, count);
+  if (done > 0) raw(SYS_lseek, fd, done, SEEK_CUR);
+  return done;
+}
+
 bool attribute_name(int fd, char (&name)[PATH_MAX]) {
-  char link[40];
-  snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
-  const long length = raw(SYS_readlinkat, AT_FDCWD, word(link), word(name), sizeof name - 1);
+  const long length = link_of(fd, name, sizeof name - 1);
   if (length <= 0) return false;
   name[length] = '\0';
   return take_view_off(name) && starts_with(name, "/sys/");

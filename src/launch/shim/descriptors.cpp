@@ -46,18 +46,6 @@ long transfer_vector(int fd, const iovec* parts, int count, off_t offset, bool w
   return done;
 }
 
-// One write to sysfs is one value, in however many parts it comes.
-long write_parts(int fd, const iovec* parts, int count) {
-  char whole[launch::kMostStored];
-  size_t bytes = 0;
-  for (int i = 0; i < count; ++i) {
-    const size_t room = sizeof whole - bytes, part = parts[i].iov_len < room ? parts[i].iov_len : room;
-    memcpy(whole + bytes, parts[i].iov_base, part);
-    bytes += part;
-  }
-  return write_attribute(fd, whole, bytes);
-}
-
 long close_descriptor(int fd) {
   if (owned(fd)) return in_engine([&](const SoftiommuEngine& e) { return e.close(fd); });
   if (hidden(fd)) return -EBADF;
@@ -284,7 +272,8 @@ SHIM_EXPORT ssize_t __read_chk(int fd, void* to, size_t bytes, size_t room) {
 SHIM_EXPORT ssize_t write(int fd, const void* from, size_t bytes) {
   if (owned(fd)) return answer(transfer(fd, const_cast<void*>(from), bytes, -1, true));
   if (attribute(fd)) [[unlikely]] {
-    if (const long stored = write_attribute(fd, from, bytes); stored != kNotAttribute) return answer(stored);
+    const iovec part = {const_cast<void*>(from), bytes};
+    if (const long stored = write_attribute(fd, &part, 1); stored != kNotAttribute) return answer(stored);
   }
   return __write(fd, from, bytes);
 }
@@ -306,7 +295,8 @@ SHIM_EXPORT ssize_t __pread64_chk(int fd, void* to, size_t bytes, off64_t offset
 }
 SHIM_EXPORT ssize_t pwrite64(int fd, const void* from, size_t bytes, off64_t offset) {
   if (attribute(fd)) [[unlikely]] {
-    if (const long stored = write_attribute(fd, from, bytes); stored != kNotAttribute) return answer(stored);
+    const iovec part = {const_cast<void*>(from), bytes};
+    if (const long stored = store_attribute(fd, &part, 1); stored != kNotAttribute) return answer(stored);
   }
   if (!owned(fd)) {
     const ssize_t put = __pwrite64(fd, from, bytes, offset);
@@ -323,7 +313,7 @@ SHIM_EXPORT ssize_t pwrite(int fd, const void* from, size_t bytes, off_t offset)
     static ssize_t (*libc)(int, const iovec*, int);                                \
     if (owned(fd)) return answer(transfer_vector(fd, parts, count, -1, is_write)); \
     if (is_write && attribute(fd)) {                                               \
-      const long stored = write_parts(fd, parts, count);                           \
+      const long stored = write_attribute(fd, parts, count);                       \
       if (stored != kNotAttribute) return answer(stored);                          \
     }                                                                              \
     return next(libc, #name)(fd, parts, count);                                    \
@@ -331,6 +321,10 @@ SHIM_EXPORT ssize_t pwrite(int fd, const void* from, size_t bytes, off_t offset)
 #define VECTOR_CALL_AT(name, is_write)                                                         \
   SHIM_EXPORT ssize_t name(int fd, const iovec* parts, int count, off_t offset) {              \
     static ssize_t (*libc)(int, const iovec*, int, off_t);                                     \
+    if (is_write && attribute(fd)) {                                                           \
+      const long stored = store_attribute(fd, parts, count);                                   \
+      if (stored != kNotAttribute) return answer(stored);                                      \
+    }                                                                                          \
     if (!owned(fd)) return next(libc, #name)(fd, parts, count, offset);                        \
     return answer(offset < 0 ? -EINVAL : transfer_vector(fd, parts, count, offset, is_write)); \
   }

@@ -8,8 +8,8 @@
 
 namespace softiommu::shim {
 
-// All of it is on the stack of the exec: between fork and exec there is no malloc, and what a child of vfork mapped would
-// stay in its parent.
+// All of it is on the stack of the exec: between fork and exec there is no malloc, and what a child of vfork mapped
+// would stay in its parent.
 class Execution {
  public:
   // As execveat takes them; "": what `dirfd` is.

@@ -45,15 +45,8 @@ bool peek(uint64_t from, T& to) {
 }
 
 bool is_link(int fd, const char* wanted) {
-  char text[64], path[32] = "/proc/self/fd/";
-  size_t at = strlen(path);
-  char digits[12];
-  unsigned count = 0;
-  if (fd < 0) return false;
-  for (int rest = fd; count == 0 || rest != 0; rest /= 10) digits[count++] = static_cast<char>('0' + rest % 10);
-  while (count > 0) path[at++] = digits[--count];
-  path[at] = '\0';
-  const long length = raw(SYS_readlinkat, AT_FDCWD, word(path), word(text), sizeof text);
+  char text[64];
+  const long length = link_of(fd, text, sizeof text);
   return length == static_cast<long>(strlen(wanted)) && memcmp(text, wanted, static_cast<size_t>(length)) == 0;
 }
 

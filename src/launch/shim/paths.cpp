@@ -70,13 +70,15 @@ bool normalise(const char* path, char (&out)[PATH_MAX]) {
   return true;
 }
 
-bool view_prefix(const char* path, size_t* bytes) {
-  const size_t run = strlen(run_dir);
-  if (strncmp(path, run_dir, run) != 0 || !starts_with(path + run, "/view")) return false;
-  const char after = path[run + 5];
-  *bytes = run + 5;
-  return after == '/' || after == '\0';
+constexpr char kView[] = "/view";  // in the run's folder
+
+// How much of a text of `bytes` characters is the view's folder; 0: it begins with something else.
+size_t view_prefix(const char* text, size_t bytes) {
+  const size_t run = strlen(run_dir), prefix = run + sizeof kView - 1;
+  if (bytes < prefix || memcmp(text, run_dir, run) != 0 || memcmp(text + run, kView, sizeof kView - 1) != 0) return 0;
+  return bytes == prefix || text[prefix] == '/' ? prefix : 0;
 }
+size_t view_prefix(const char* path) { return view_prefix(path, strlen(path)); }
 
 bool interesting_name(const char* path) {
   return strstr(path, "pci") != nullptr || strstr(path, "iommu") != nullptr || strstr(path, "vfio") != nullptr;
@@ -100,8 +102,7 @@ const char* name_in_view(int dirfd, const char* path, char (&buffer)[PATH_MAX]) 
     if (path[0] == '\0' || !interesting_name(path) || !absolute(dirfd, path, joined)) return nullptr;
     whole = joined;
   }
-  size_t prefix;
-  if (view_prefix(whole, &prefix)) whole += prefix;
+  whole += view_prefix(whole);
   if (!starts_with(whole, "/sys/") && !starts_with(whole, "/dev/") && !starts_with(whole, "//")) return nullptr;
   if (!normalise(whole, buffer) || !claimed(buffer)) return nullptr;
   return buffer;
@@ -169,7 +170,6 @@ DeviceNode node_of(const char* name) {
 bool starts_with(const char* text, const char* prefix) { return strncmp(text, prefix, strlen(prefix)) == 0; }
 
 bool real_place(const char* name, char (&buffer)[PATH_MAX]) {
-  static constexpr char kView[] = "/view";
   const size_t run = strlen(run_dir), tail = strlen(name) + 1;
   if (run + sizeof kView - 1 + tail > sizeof buffer) return false;
   memcpy(buffer, run_dir, run);
@@ -191,19 +191,15 @@ const char* sysfs_name(int dirfd, const char* path, char (&buffer)[PATH_MAX]) {
 }
 
 bool take_view_off(char* path) {
-  size_t prefix;
-  if (view_prefix(path, &prefix)) {
-    memmove(path, path + prefix, strlen(path + prefix) + 1);
-    return true;
-  }
-  return !redirecting;
+  const size_t prefix = view_prefix(path);
+  memmove(path, path + prefix, strlen(path + prefix) + 1);
+  return prefix != 0 || !redirecting;
 }
 
 Redirected redirect(int dirfd, const char* path, char (&buffer)[PATH_MAX]) {
   if (!redirecting || inside() || path == nullptr) return {path, false};
-  size_t prefix;
   if (path[0] == '/' && path[1] != 's' && path[1] != 'd' && path[1] != '/') return {path, false};
-  if (view_prefix(path, &prefix)) return {path, false};
+  if (view_prefix(path) != 0) return {path, false};
   // The program's own spelling is kept where it can be: ".." after a link is not a matter of names.
   if (claimed(path) && strstr(path, "/..") != nullptr && in_view(path, buffer)) return {buffer, true};
   char name[PATH_MAX];
@@ -237,20 +233,13 @@ const char* device_file(int dirfd, const char* path, char (&buffer)[PATH_MAX]) {
 }
 
 void show(char* path) {
-  size_t prefix;
-  if (run_dir[0] == '\0' || !redirecting || inside() || !view_prefix(path, &prefix)) return;
-  if (path[prefix] == '\0') {
-    strcpy(path, "/");
-  } else {
-    memmove(path, path + prefix, strlen(path + prefix) + 1);
-  }
+  const auto bytes = static_cast<long>(strlen(path));
+  if (const long left = show(path, bytes); left != bytes) path[left] = '\0';
 }
 
 long show(char* text, long bytes) {
   if (run_dir[0] == '\0' || !redirecting || inside() || bytes <= 0) return bytes;
-  const long prefix = static_cast<long>(strlen(run_dir)) + 5;
-  if (bytes < prefix || strncmp(text, run_dir, strlen(run_dir)) != 0) return bytes;
-  if (strncmp(text + prefix - 5, "/view", 5) != 0 || (bytes > prefix && text[prefix] != '/')) return bytes;
+  const auto prefix = static_cast<long>(view_prefix(text, static_cast<size_t>(bytes)));
   memmove(text, text + prefix, static_cast<size_t>(bytes - prefix));
   if (bytes == prefix) text[0] = '/';
   return bytes == prefix ? 1 : bytes - prefix;

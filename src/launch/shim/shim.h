@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // The shim's own parts: state, raw system calls, the scope of an engine call, path redirection.
 //
-// The shim is preloaded into every program of a run, also into those that never touch a device: no libstdc++, no
-// constructor but one getenv, and a call that is not ours costs a bit test.
+// The shim is preloaded into every program of a run, also into those that never touch a device: no libstdc++, a
+// constructor of three system calls; a call on a descriptor that is not ours costs a bit test, one with a path a look
+// at its first letters.
 #pragma once
 
 #include <errno.h>
@@ -13,7 +14,7 @@
 
 #include "launch/engine_abi.h"
 
-struct stat;
+struct iovec;
 
 #define SHIM_EXPORT extern "C" __attribute__((visibility("default")))
 
@@ -105,6 +106,9 @@ void spread_handles();
 // Where the shim's companions lie: a file of this name in its own folder. False: it cannot be known.
 bool beside_shim(const char* name, char (&path)[PATH_MAX]);
 
+// What a descriptor of this process is, as readlink says it: the length, without an end mark, or a negative errno.
+long link_of(int fd, char* out, size_t room);
+
 // libc's own function of this name, looked up once.
 void* next_symbol(const char* name);
 template <typename Function>
@@ -127,8 +131,9 @@ long kvm_ioctl(int fd, unsigned long request, unsigned long argument);
 extern uint64_t attribute_bits[SOFTIOMMU_MAX_DESCRIPTORS / 64];
 inline bool attribute(int fd) { return bit(attribute_bits, fd) && !inside(); }
 constexpr long kNotAttribute = -4097;  // no errno
-// write(2)'s answer, or kNotAttribute.
-long write_attribute(int fd, const void* data, size_t bytes);
+// The answer of writev(2), or of pwritev(2), which leaves the position; or kNotAttribute.
+long write_attribute(int fd, const struct iovec* parts, int count);
+long store_attribute(int fd, const struct iovec* parts, int count);
 // Has this process ever had one?
 bool attributes_seen();
 // open of a file below the view's /sys, `path` being the real one.

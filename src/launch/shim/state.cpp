@@ -76,13 +76,17 @@ bool beside_shim(const char* name, char (&path)[PATH_MAX]) {
   return true;
 }
 
+long link_of(int fd, char* out, size_t room) {
+  char link[40];
+  snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+  return raw(SYS_readlinkat, AT_FDCWD, word(link), word(out), static_cast<long>(room));
+}
+
 long observed_process() { return raw(SYS_getpid); }
 
 long observed_folder(int dirfd, char (&out)[PATH_MAX]) {
   if (dirfd == AT_FDCWD) return raw(SYS_getcwd, word(out), sizeof out) - 1;
-  char link[40];
-  snprintf(link, sizeof link, "/proc/self/fd/%d", dirfd);
-  return raw(SYS_readlinkat, AT_FDCWD, word(link), word(out), sizeof out - 1);
+  return link_of(dirfd, out, sizeof out - 1);
 }
 
 void* next_symbol(const char* name) {

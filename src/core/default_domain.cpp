@@ -35,22 +35,26 @@ Result<> map_direct(Domain& domain, IovaRange range) {
   return {};
 }
 
+Result<> map_direct(Domain& domain, std::span<const ReservedRegion> regions) {
+  for (const ReservedRegion& region : regions)
+    if (is_direct(region.kind)) TRY(map_direct(domain, region.range));
+  return {};
+}
+
 }  // namespace
 
 void Group::add(Device& device) {
   const MutexLock lock(mutex_);
-  Members& members = *all_members_.back();  // nobody else reads it yet
-  members.devices.reserve(members.devices.size() + 1);
-  switches_.resize(members.devices.size() + 1);
-  if (!members.names.empty()) members.names += ", ";
-  members.names += device.name();
-  members.devices.push_back(&device);
+  Members joined = with(device);
+  switches_.resize(joined.devices.size());
+  *all_members_.back() = std::move(joined);  // nobody else reads it yet
   device.group_ = this;
 }
 
 Result<std::vector<ReservedRegion>> Group::reserved_regions() const {
   return without_throwing([&]() -> Result<std::vector<ReservedRegion>> {
     std::vector<ReservedRegion> all;
+    const MutexLock lock(mutex_);  // who leaves takes what its driver knows of it along
     for (const Device* device : devices()) {
       const auto regions = driver_.reserved_regions(*device);
       all.insert(all.end(), regions.begin(), regions.end());
@@ -108,23 +112,13 @@ Result<std::unique_ptr<Domain>> Group::make_default_paging_domain() {
 }
 
 Result<> Group::map_direct_regions(Domain& domain, const Device& newcomer) const {
-  return without_throwing([&]() -> Result<> {
-    for (const ReservedRegion& region : driver_.reserved_regions(newcomer))
-      if (is_direct(region.kind)) TRY(map_direct(domain, region.range));
-    return {};
-  });
+  return without_throwing([&] { return map_direct(domain, driver_.reserved_regions(newcomer)); });
 }
 
-Result<> Group::map_direct_regions(Domain& domain) const {
-  const auto regions = TRY(reserved_regions());
-  return without_throwing([&]() -> Result<> {
-    for (const ReservedRegion& region : regions)
-      if (is_direct(region.kind)) TRY(map_direct(domain, region.range));
-    return {};
-  });
-}
+Result<> Group::map_direct_regions(Domain& domain) const { return map_direct(domain, TRY(reserved_regions())); }
 
-// The end of the system: no device is on a domain that is about to be freed. A device with 1:1 regions keeps them.
+// Its last device leaves, or the system ends: no device is on a domain that is about to be freed. A device with 1:1
+// regions keeps them.
 void Group::shut_down() {
   const MutexLock lock(mutex_);
   detach_all_pasids_locked();

@@ -147,6 +147,7 @@ class Group {
     std::vector<Device*> devices;
     std::string names;
   };
+  static Members members_of(std::vector<Device*> devices);
   Members with(Device& device) const;
   Members without(const Device& device) const;
   const Members& keep_locked(Members members) REQUIRES(mutex_);

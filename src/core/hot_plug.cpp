@@ -18,21 +18,25 @@ namespace softiommu {
 
 // ---- members of a group
 
-Group::Members Group::with(Device& device) const {
-  Members members = *members_.load();
-  members.devices.push_back(&device);
-  members.names += (members.names.empty() ? "" : ", ") + device.name();
+// In the order of their numbers, however they came: as few different sets as can be.
+Group::Members Group::members_of(std::vector<Device*> devices) {
+  std::ranges::sort(devices, {}, &Device::number);
+  Members members{.devices = std::move(devices), .names = {}};
+  for (const Device* const member : members.devices)
+    members.names += (members.names.empty() ? "" : ", ") + member->name();
   return members;
 }
 
+Group::Members Group::with(Device& device) const {
+  std::vector<Device*> all = members_.load()->devices;
+  all.push_back(&device);
+  return members_of(std::move(all));
+}
+
 Group::Members Group::without(const Device& device) const {
-  Members members;
-  for (Device* const member : devices()) {
-    if (member == &device) continue;
-    members.devices.push_back(member);
-    members.names += (members.names.empty() ? "" : ", ") + member->name();
-  }
-  return members;
+  std::vector<Device*> rest = members_.load()->devices;
+  std::erase(rest, &device);
+  return members_of(std::move(rest));
 }
 
 // What was published once is published again, so that a device that comes and goes for days costs nothing.

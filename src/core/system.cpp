@@ -62,12 +62,13 @@ AttachError as_attach_error(const Error& error) {
 
 Result<std::unique_ptr<Domain>> System::allocate_domain(Group& group, const DomainRequest& request) {
   const std::uint64_t begin = trace::now_ns();
-  if (group.devices().empty()) return fail(ENODEV, "the group's devices are gone");
-  auto domain = ask_for_domain(group.driver(), group.devices(), request);
+  const auto devices = group.devices();  // which may change
+  if (devices.empty()) return fail(ENODEV, "the group's devices are gone");
+  auto domain = ask_for_domain(group.driver(), devices, request);
   AttachResult<> answer;
   if (domain) {
     (*domain)->fresh_for_.store(&group);
-    (*domain)->made_for_unit_ = group.devices().front()->unit_index();
+    (*domain)->made_for_unit_ = devices.front()->unit_index();
   } else {
     answer = std::unexpected(as_attach_error(domain.error()));
   }

@@ -108,12 +108,14 @@ AttachResult<Domain*> DomainSet::search_as_type1(Group& group, const DomainReque
 }
 
 AttachResult<DomainSet::Member> DomainSet::make_member(Group& group, const DomainRequest& request) {
-  Member fresh{.domain = nullptr, .groups = {&group}, .fit = group.driver().fit(*group.devices().front())};
+  const auto devices = group.devices();  // which may change
+  if (devices.empty()) return std::unexpected(allocation_failed({ENODEV, "the group's devices are gone"}));
+  Member fresh{.domain = nullptr, .groups = {&group}, .fit = group.driver().fit(*devices.front())};
   auto domain = system_.allocate_domain(group, request);
   if (!domain) return std::unexpected(allocation_failed(domain.error()));
   fresh.domain = *std::move(domain);
   const auto can_enforce = [&](const Device* device) { return group.driver().can_enforce_cache_coherency(*device); };
-  if (std::ranges::all_of(group.devices(), can_enforce)) fresh.domain->enforce_cache_coherency();
+  if (std::ranges::all_of(devices, can_enforce)) fresh.domain->enforce_cache_coherency();
   return fresh;
 }
 

@@ -30,11 +30,12 @@ class Findings {
   // `compose` makes the text when the cause is new.
   template <class Compose>
   void add(const std::string& cause, Compose&& compose) {
-    if (is_known(cause)) return;
+    if (count_again(cause)) return;
     const std::string text = compose();
     {
       const std::scoped_lock lock(mutex_);
-      if (by_cause_.size() >= kMost || !by_cause_.try_emplace(cause, list_.size()).second) return;
+      if (count_again_locked(cause) || by_cause_.size() >= kMost) return;  // another thread was faster
+      by_cause_.try_emplace(cause, list_.size());
       list_.push_back({text});
     }
     log::write(log::Level::error, text);
@@ -53,8 +54,12 @@ class Findings {
   void on_new(std::function<void()> called) { on_new_ = std::move(called); }
 
  private:
-  bool is_known(const std::string& cause) {
+  // False: the cause is new.
+  bool count_again(const std::string& cause) {
     const std::scoped_lock lock(mutex_);
+    return count_again_locked(cause);
+  }
+  bool count_again_locked(const std::string& cause) {
     const auto known = by_cause_.find(cause);
     if (known == by_cause_.end()) return false;
     ++list_[known->second].count;

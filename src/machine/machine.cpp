@@ -63,8 +63,8 @@ class BarAddresses {
   }
 
   Result<> assign_rom(PciFunction& function, std::vector<std::byte> image) {
-    const std::uint64_t bytes = std::max<std::uint64_t>(std::bit_ceil(image.size()), kPageSize);
-    function.add_rom(std::move(image), TRY(place({.bytes = bytes})));
+    const std::uint64_t address = TRY(place({.bytes = std::bit_ceil(image.size())}));
+    function.add_rom(std::move(image), address);
     return {};
   }
 

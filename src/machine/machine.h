@@ -36,6 +36,7 @@ struct DeviceModel {
   std::span<const Option> options;
   Result<std::unique_ptr<PciFunction>> (*create)(const PciFunction::Context&, const Options&);
   Result<> (*check)(const Options&) = nullptr;  // as for a UnitModel
+  bool virtual_functions = false;               // it may have some: its BARs and its interrupts are made for that
 };
 
 std::span<const UnitModel> unit_models();

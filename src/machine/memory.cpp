@@ -750,19 +750,14 @@ Result<std::unique_ptr<Memory>> Memory::create(const MemorySpec& spec) {
 
 void Memory::report_lost(PhysAddr pa, Iova iova, StreamId stream) noexcept {
   try {
-    constexpr std::size_t kMost = 1000;
-    {
-      const std::scoped_lock lock(lost_mutex_);
-      if (lost_pages_.size() >= kMost || !lost_pages_.insert(pa.value >> kPageShift).second) return;
-    }
-    std::string line = fmt::format("DMA by stream {:#x} to iova {:#x}: no memory is at physical address {:#x}", stream,
-                                   iova.value, pa.value);
-    Findings* findings = findings_.load(std::memory_order_acquire);
-    if (findings != nullptr) {
-      findings->add(std::move(line));
-    } else {
-      log::write(log::Level::error, line);
-    }
+    const auto compose = [&] {
+      return fmt::format("DMA by stream {:#x} to iova {:#x}: no memory is at physical address {:#x}", stream,
+                         iova.value, pa.value);
+    };
+    if (Findings* const findings = findings_.load(std::memory_order_acquire))
+      findings->add(fmt::format("lost page {:#x}", pa.value >> kPageShift), compose);
+    else
+      log::write(log::Level::error, compose());
   } catch (...) {
     log::write(log::Level::error, "DMA to a physical address without memory (out of memory for the details)");
   }

@@ -14,8 +14,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <mutex>
-#include <set>
 
 #include "base/result.h"
 #include "base/table_memory.h"
@@ -112,8 +110,6 @@ class Memory {
  private:
   std::atomic<Findings*> findings_{nullptr};
   const MmioMap* registers_ = nullptr;
-  std::mutex lost_mutex_;
-  std::set<std::uint64_t> lost_pages_;
 };
 
 }  // namespace softiommu

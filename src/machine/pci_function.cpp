@@ -49,7 +49,7 @@ struct PciFunction::Config {
   void refresh() REQUIRES(mutex);
   void refresh_virtualisation() REQUIRES(mutex);
   bool is_there() const REQUIRES(mutex);
-  void power_on() REQUIRES(mutex);
+  void power_on(DeviceTlb* tlb) REQUIRES(mutex);  // nullptr: it has none
   // Of an optional capability.
   template <std::size_t N>
   bool is_set(unsigned capability, const hw::Register<N>& row, const hw::Field& field) const REQUIRES(mutex) {
@@ -79,10 +79,11 @@ struct PciFunction::Config {
   std::atomic<std::uint64_t> command{0};  // the command register; nothing is decoded or mastered in D3hot, or when gone
   std::atomic<unsigned> virtual_enabled{0};   // so many virtual functions are there
   std::atomic<bool> virtual_decoding{false};  // and decode memory
-  std::atomic<bool> messages{false};          // MSI or MSI-X is enabled
-  std::atomic<bool> pasids{false};            // requests may carry one
-  std::atomic<bool> intx{false};              // the level that the model holds
-  std::atomic<bool> intx_fell{false};         // since the sink was told
+  std::pair<unsigned, bool> virtual_state() const { return {virtual_enabled.load(), virtual_decoding.load()}; }
+  std::atomic<bool> messages{false};   // MSI or MSI-X is enabled
+  std::atomic<bool> pasids{false};     // requests may carry one
+  std::atomic<bool> intx{false};       // the level that the model holds
+  std::atomic<bool> intx_fell{false};  // since the sink was told
   std::atomic<bool> in_dma{false};
 
   FutexLock delivery;
@@ -103,8 +104,9 @@ void PciFunction::Config::refresh() {
     const std::uint32_t state = space.read(power + pci::pm::kControl.offset, pci::pm::kControl.bytes);
     if (pci::pm::kControl["STATE"].get(state) != pci::pm::kD0) now &= ~kDecoding;
   }
-  present.store(is_there(), std::memory_order_release);
-  command.store(is_there() ? now : 0, std::memory_order_seq_cst);
+  const bool there = is_there();
+  present.store(there, std::memory_order_release);
+  command.store(there ? now : 0, std::memory_order_seq_cst);
   if (sriov != 0) refresh_virtualisation();
   const bool msi = msi_at != 0 && pci::msi::kControl["ENABLE"].is_set(control(msi_at));
   messages.store(msi || msix_enabled(), std::memory_order_release);
@@ -120,9 +122,10 @@ void PciFunction::Config::refresh_virtualisation() {
   virtual_decoding.store(io::kControl["MSE"].is_set(control));
 }
 
-void PciFunction::Config::power_on() {
+void PciFunction::Config::power_on(DeviceTlb* tlb) {
   space.reset();
   if (msix) msix->reset();
+  if (tlb != nullptr) tlb->enable(false, false);
   refresh();
 }
 
@@ -372,8 +375,7 @@ void PciFunction::unplug() {
 void PciFunction::plug() {
   const FutexGuard lock(config_->mutex);
   config_->unplugged = false;
-  config_->power_on();
-  if (device_tlb_) device_tlb_->enable(false, false);
+  config_->power_on(device_tlb_.get());
 }
 
 // The physical function, or what it enables, has changed.
@@ -383,7 +385,7 @@ void PciFunction::follow_physical() {
     const bool was_there = config_->present.load();
     config_->refresh();
     if (!was_there || config_->present.load()) return;
-    config_->power_on();  // whatever comes back is a new one
+    config_->power_on(device_tlb_.get());  // whatever comes back is a new one
   }
   quiesce();
 }
@@ -578,9 +580,10 @@ std::uint32_t PciFunction::config_read(unsigned offset, unsigned bytes) {
 }
 
 void PciFunction::config_write(unsigned offset, unsigned bytes, std::uint32_t value) {
-  bool start_reset = false, deliver = false;
+  bool start_reset = false, deliver = false, virtual_changed = false;
   {
     const FutexGuard lock(config_->mutex);
+    const auto before = config_->virtual_state();
     if (!config_->space.is_access(offset, bytes) || !present()) return;
     if (config_->express != 0) {
       const unsigned control = config_->express + pci::express::kDeviceControl.offset;
@@ -590,11 +593,13 @@ void PciFunction::config_write(unsigned offset, unsigned bytes, std::uint32_t va
     config_->space.write(offset, bytes, value);
     config_->refresh();
     deliver = config_->msix_deliverable();
+    virtual_changed = config_->virtual_state() != before;
     if (device_tlb_)
       device_tlb_->enable(config_->is_set(config_->ats, pci::ats::kControl, pci::ats::kControl["ENABLE"]),
                           config_->is_set(config_->pri, pci::pri::kControl, pci::pri::kControl["ENABLE"]));
   }
-  for (PciFunction* const function : virtual_functions_) function->follow_physical();
+  if (virtual_changed)
+    for (PciFunction* const function : virtual_functions_) function->follow_physical();
   if (start_reset)
     reset();
   else if (deliver)

@@ -33,7 +33,13 @@ struct Bdf {
   std::uint8_t bus = 0, device = 0, function = 0;
 
   friend constexpr auto operator<=>(const Bdf&, const Bdf&) = default;
-  constexpr std::uint16_t requester_id() const { return static_cast<std::uint16_t>(bus << 8 | device << 3 | function); }
+  // Device and function in one byte, as requests carry them.
+  constexpr std::uint8_t devfn() const { return static_cast<std::uint8_t>(device << 3 | function); }
+  // Another function of the same bus.
+  constexpr Bdf with_devfn(std::uint8_t other) const {
+    return {segment, bus, static_cast<std::uint8_t>(other >> 3), static_cast<std::uint8_t>(other & 7)};
+  }
+  constexpr std::uint16_t requester_id() const { return static_cast<std::uint16_t>(bus << 8 | devfn()); }
   std::string text() const;
   static std::optional<Bdf> parse(std::string_view text);  // "0000:00:02.0" or "00:02.0"
 };

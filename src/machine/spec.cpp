@@ -251,6 +251,9 @@ Parsed<> Parser::device(const toml::table& table) {
                                      .stalls = own.flag("stalls")};
   if (services.pri && (!services.ats || own.text("model") != "edu"))
     return error(table.get("pri")->source(), "`pri` needs `ats = true` and a model that waits for pages: `edu`");
+  if (own["vfs"] != 0 && !hardware->virtual_functions)
+    return error(table.get("vfs")->source(),
+                 fmt::format("the model \"{}\" has no virtual functions here: use edu or ioat", own.text("model")));
   spec_.functions.push_back({.bdf = TRY(address(table, own)),
                              .model = own.text("model"),
                              .unit = own.text("iommu"),
@@ -407,7 +410,7 @@ Parsed<std::vector<std::uint8_t>> Parser::aliases(const toml::table& table) cons
       return error(
           item.source(),
           fmt::format("\"{}\" is no alias: write device.function of the device's own bus, as in \"05.1\"", word));
-    devfns.push_back(static_cast<std::uint8_t>(on_any_bus->device << 3 | on_any_bus->function));
+    devfns.push_back(on_any_bus->devfn());
   }
   return devfns;
 }

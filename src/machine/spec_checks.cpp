@@ -156,7 +156,6 @@ class Checker {
   Fault virtual_functions(const FunctionSpec& device, std::size_t index) {
     if (device.vfs == 0) return std::nullopt;
     const auto complain = [&](std::string what) { return Complaint{Section::device, index, "vfs", std::move(what)}; };
-    if (device.model == "nvme") return complain("an NVMe controller has no virtual functions here: use edu or ioat");
     for (const BridgeSpec* bridge : topology_.path(device.bdf))
       if (bridge->kind == BridgeKind::pcie_to_pci)
         return complain(fmt::format("below {}, a {}, is conventional PCI: there are no virtual functions there",

@@ -97,8 +97,7 @@ void join_by_aliases(const MachineSpec& spec, const std::vector<Node>& nodes, Se
     if (nodes[i].bridge) continue;
     const Bdf& bdf = nodes[i].bdf;
     for (const std::uint8_t devfn : spec.functions[nodes[i].function].dma_alias_devfns) {
-      const Bdf alias{bdf.segment, bdf.bus, static_cast<std::uint8_t>(devfn >> 3),
-                      static_cast<std::uint8_t>(devfn & 7)};
+      const Bdf alias = bdf.with_devfn(devfn);
       const auto at = std::ranges::find(nodes, alias, &Node::bdf);
       if (at == nodes.end() || alias == bdf) continue;
       sets.join(
@@ -150,8 +149,7 @@ std::vector<FunctionSpec> virtual_functions_of(const FunctionSpec& physical) {
     namespace io = hw::pci::sriov;
     const unsigned id = physical.bdf.requester_id() + io::kFirstOffset + number * io::kFunctionStride;
     FunctionSpec function = physical;
-    function.bdf.device = static_cast<std::uint8_t>(id >> 3 & 0x1f);
-    function.bdf.function = static_cast<std::uint8_t>(id & 7);
+    function.bdf = physical.bdf.with_devfn(static_cast<std::uint8_t>(id));
     function.dma_alias_devfns.clear();
     function.acs = true;
     function.rom.clear();

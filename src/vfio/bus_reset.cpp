@@ -51,9 +51,7 @@ Result<std::vector<BusResetVictim>> bus_reset_victims(VfioGroup& group, const Pc
 
 abi::DependentDevice describe(const BusResetVictim& victim) {
   const Bdf& bdf = victim.device->function().bdf();
-  constexpr unsigned kFunctionBits = 3;
-  return {victim.device->device().group()->id(), bdf.segment, bdf.bus,
-          static_cast<std::uint8_t>(bdf.device << kFunctionBits | bdf.function)};
+  return {victim.device->device().group()->id(), bdf.segment, bdf.bus, bdf.devfn()};
 }
 
 }  // namespace softiommu::vfio

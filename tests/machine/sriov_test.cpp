@@ -242,7 +242,7 @@ std::string complaint(std::string_view toml) {
 }
 
 TEST(SriovSpec, NvmeHasNone) {
-  EXPECT_THAT(complaint("[[device]]\naddress = '00:04.0'\nmodel = 'nvme'\nvfs = 1\n"), HasSubstr("NVMe"));
+  EXPECT_THAT(complaint("[[device]]\naddress = '00:04.0'\nmodel = 'nvme'\nvfs = 1\n"), HasSubstr("nvme"));
 }
 
 TEST(SriovSpec, ThereIsNoRoomBehindHighDeviceNumbers) {

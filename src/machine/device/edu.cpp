@@ -267,12 +267,15 @@ void Edu::reset_registers() {
 }  // namespace
 
 DeviceModel edu_device_model() {
-  return {"edu", "the educational PCI device 1234:11e8 of QEMU: factorials, interrupts, DMA with a 4 KiB buffer",
-          kOptions,
-          [](const PciFunction::Context& context, const Options& options) -> Result<std::unique_ptr<PciFunction>> {
+  return {.name = "edu",
+          .doc = "the educational PCI device 1234:11e8 of QEMU: factorials, interrupts, DMA with a 4 KiB buffer",
+          .options = kOptions,
+          .create = [](const PciFunction::Context& context,
+                       const Options& options) -> Result<std::unique_ptr<PciFunction>> {
             return without_throwing(
                 [&]() -> Result<std::unique_ptr<PciFunction>> { return std::make_unique<Edu>(context, options); });
-          }};
+          },
+          .virtual_functions = true};
 }
 
 }  // namespace softiommu

@@ -548,11 +548,15 @@ void Ioat::interrupt_locked(Notice& notice) {
 }  // namespace
 
 DeviceModel ioat_device_model() {
-  return {"ioat", "Intel I/OAT DMA engine (8086:2021 or 8086:0b00): copies and fills by descriptor chain", kOptions,
-          [](const PciFunction::Context& context, const Options& options) -> Result<std::unique_ptr<PciFunction>> {
+  return {.name = "ioat",
+          .doc = "Intel I/OAT DMA engine (8086:2021 or 8086:0b00): copies and fills by descriptor chain",
+          .options = kOptions,
+          .create = [](const PciFunction::Context& context,
+                       const Options& options) -> Result<std::unique_ptr<PciFunction>> {
             return without_throwing(
                 [&]() -> Result<std::unique_ptr<PciFunction>> { return std::make_unique<Ioat>(context, options); });
-          }};
+          },
+          .virtual_functions = true};
 }
 
 }  // namespace softiommu

@@ -81,4 +81,15 @@ class Gather {
   Tables tables_[kClasses];
 };
 
+// Unmaps, has `invalidate(gather)` tell every unit and wait, and only then gives the tables back. The bytes unmapped.
+template <class Table, class Invalidate>
+std::uint64_t unmap_and(Table& table, TableMemory& memory, Iova iova, std::uint64_t bytes, Invalidate&& invalidate) {
+  Gather gather;
+  const std::uint64_t unmapped = table.unmap(iova, bytes, gather);
+  if (gather.empty()) return unmapped;
+  invalidate(std::as_const(gather));
+  gather.release(memory);
+  return unmapped;
+}
+
 }  // namespace softiommu::pt

@@ -221,7 +221,10 @@ AttachResult<DomainId> AmdDriver::reserve_id(const Switch& change, std::span<con
     if (is_host(change.to) && std::ranges::any_of(all, handed_on)) origin = kHandedOn;
     return *known;
   }
-  const auto fresh = unit.allocate_id();
+  const auto fresh = [&]() -> Result<DomainId> {
+    TRY(fault::pass("driver.id", ENOSPC));
+    return unit.allocate_id();
+  }();
   if (fresh) return *fresh;
   if (const auto left = id_left_behind(change, all)) {
     origin = kHandedOn;

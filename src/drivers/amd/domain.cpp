@@ -46,12 +46,7 @@ Result<> HostDomain::map(Iova iova, PhysAddr pa, std::uint64_t bytes, Prot prot)
 }
 
 std::uint64_t HostDomain::unmap(Iova iova, std::uint64_t bytes) {
-  pt::Gather gather;
-  const std::uint64_t unmapped = table_->unmap(iova, bytes, gather);
-  if (gather.empty()) return unmapped;
-  invalidate(gather);
-  gather.release(memory_);
-  return unmapped;
+  return pt::unmap_and(*table_, memory_, iova, bytes, [&](const pt::Gather& gather) { invalidate(gather); });
 }
 
 std::optional<PhysAddr> HostDomain::iova_to_phys(Iova iova) const { return table_->iova_to_phys(iova); }
@@ -130,18 +125,13 @@ Result<> GuestDomain::map(Iova iova, PhysAddr pa, std::uint64_t bytes, Prot prot
 }
 
 std::uint64_t GuestDomain::unmap(Iova iova, std::uint64_t bytes) {
-  pt::Gather gather;
-  const std::uint64_t unmapped = table_.unmap(iova, bytes, gather);
-  if (gather.empty()) return unmapped;
-  {
+  return pt::unmap_and(table_, memory_, iova, bytes, [&](const pt::Gather& gather) {
     const MutexLock lock(mutex_);
     for (const Use& use : uses_) {
       const auto done = use.device->invalidate_pages(use.pasid, gather.range(), !gather.tables_freed());
       if (!done) log::error("AMD-Vi: {}: {}", use.device->unit().name(), done.error().why);
     }
-  }
-  gather.release(memory_);
-  return unmapped;
+  });
 }
 
 std::optional<PhysAddr> GuestDomain::iova_to_phys(Iova iova) const { return table_.iova_to_phys(iova); }

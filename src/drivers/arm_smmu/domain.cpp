@@ -38,12 +38,7 @@ Result<> PagingDomain::map(Iova iova, PhysAddr pa, std::uint64_t bytes, Prot pro
 }
 
 std::uint64_t PagingDomain::unmap(Iova iova, std::uint64_t bytes) {
-  pt::Gather gather;
-  const std::uint64_t unmapped = table_.unmap(iova, bytes, gather);
-  if (gather.empty()) return unmapped;
-  invalidate(gather);
-  gather.release(memory_);
-  return unmapped;
+  return pt::unmap_and(table_, memory_, iova, bytes, [&](const pt::Gather& gather) { invalidate(gather); });
 }
 
 std::optional<PhysAddr> PagingDomain::iova_to_phys(Iova iova) const { return table_.iova_to_phys(iova); }

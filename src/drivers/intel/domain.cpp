@@ -79,12 +79,9 @@ void SecondStageDomain::sync_after_map(Iova iova, std::uint64_t bytes) {
 }
 
 std::uint64_t SecondStageDomain::unmap(Iova iova, std::uint64_t bytes) {
-  pt::Gather gather;
-  const std::uint64_t unmapped = table_.unmap(iova, bytes, gather);
-  if (gather.empty()) return unmapped;
-  invalidate_with_nested(gather.range(), !gather.tables_freed());
-  gather.release(made_for_.front()->tables());
-  return unmapped;
+  return pt::unmap_and(table_, made_for_.front()->tables(), iova, bytes, [&](const pt::Gather& gather) {
+    invalidate_with_nested(gather.range(), !gather.tables_freed());
+  });
 }
 
 Result<> SecondStageDomain::invalidate_unit(const Use& use, IovaRange range, bool leaf_only) {
@@ -181,12 +178,8 @@ void FirstStageDomain::sync_after_map() {
 }
 
 std::uint64_t FirstStageDomain::unmap(Iova iova, std::uint64_t bytes) {
-  pt::Gather gather;
-  const std::uint64_t unmapped = table_.unmap(iova, bytes, gather);
-  if (gather.empty()) return unmapped;
-  invalidate(gather.range(), !gather.tables_freed());
-  gather.release(made_for_.front()->tables());
-  return unmapped;
+  return pt::unmap_and(table_, made_for_.front()->tables(), iova, bytes,
+                       [&](const pt::Gather& gather) { invalidate(gather.range(), !gather.tables_freed()); });
 }
 
 std::optional<PhysAddr> FirstStageDomain::iova_to_phys(Iova iova) const { return table_.iova_to_phys(iova); }

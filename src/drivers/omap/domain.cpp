@@ -12,12 +12,8 @@ PagingDomain::PagingDomain(Driver& owner, Table table, std::vector<Unit*> made_f
 }
 
 std::uint64_t PagingDomain::unmap(Iova iova, std::uint64_t bytes) {
-  pt::Gather gather;
-  const std::uint64_t unmapped = table_.unmap(iova, bytes, gather);
-  if (gather.empty()) return unmapped;
-  each_unit([&](Unit& unit) { unit.flush(gather.range()); });
-  gather.release(made_for_.front()->tables());
-  return unmapped;
+  return pt::unmap_and(table_, made_for_.front()->tables(), iova, bytes,
+                       [&](const pt::Gather& gather) { each_unit([&](Unit& unit) { unit.flush(gather.range()); }); });
 }
 
 AttachResult<> PagingDomain::fits(const Unit& unit) const {

@@ -38,12 +38,8 @@ class TableDomain final : public PagingDomain {
   }
 
   std::uint64_t unmap(Iova iova, std::uint64_t bytes) override {
-    pt::Gather gather;
-    const std::uint64_t unmapped = table_.unmap(iova, bytes, gather);
-    if (gather.empty()) return unmapped;
-    each_unit([&](Unit& unit) { unit.zap(gather.range()); });
-    gather.release(memory_);
-    return unmapped;
+    return pt::unmap_and(table_, memory_, iova, bytes,
+                         [&](const pt::Gather& gather) { each_unit([&](Unit& unit) { unit.zap(gather.range()); }); });
   }
 
   std::optional<PhysAddr> iova_to_phys(Iova iova) const override { return table_.iova_to_phys(iova); }

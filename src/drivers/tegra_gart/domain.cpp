@@ -16,12 +16,7 @@ Result<> PagingDomain::map(Iova iova, PhysAddr pa, std::uint64_t bytes, Prot pro
 }
 
 std::uint64_t PagingDomain::unmap(Iova iova, std::uint64_t bytes) {
-  pt::Gather gather;
-  const std::uint64_t unmapped = table_.unmap(iova, bytes, gather);
-  if (gather.empty()) return unmapped;
-  refresh(gather.range());
-  gather.release(memory_);
-  return unmapped;
+  return pt::unmap_and(table_, memory_, iova, bytes, [&](const pt::Gather& gather) { refresh(gather.range()); });
 }
 
 // A window that comes to show this domain meanwhile reads the table after it was changed.

@@ -229,8 +229,10 @@ AttachResult<> AddressSpace::fill(Domain& fresh) {
   }
   if (const auto mapped = flush(); !mapped)
     return fill_failed(mapped.error(), IovaRange::of(piece.iova, piece.bytes), fresh);
-  for (auto position = areas_.first(); areas_.at(position) != nullptr; position = areas_.after(position))
-    tell_mapped(fresh, *areas_.at(position));
+  if (memory_.watch() != nullptr) {
+    for (auto position = areas_.first(); areas_.at(position) != nullptr; position = areas_.after(position))
+      tell_mapped(fresh, *areas_.at(position));
+  }
   return {};
 }
 

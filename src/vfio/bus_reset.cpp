@@ -40,11 +40,11 @@ Result<std::vector<BusResetVictim>> bus_reset_victims(VfioGroup& group, const Pc
   std::vector<BusResetVictim> victims;
   for (const auto& function : machine.functions()) {
     if (function->bdf().segment != own.segment || !buses.test(function->bdf().bus)) continue;
-    PciDevice* const victim = group.all().find(*function);
+    PciDevice* const victim = group.devices().find(*function);
     if (!victim->device().present()) continue;
     if (victim->device().group() == nullptr) return fail(EPERM, "a device on the bus is in no group");
     const bool ours = victim->registration().state() != Registration::State::none;
-    victims.push_back({ours ? &group.all().group_of(*victim) : nullptr, victim});
+    victims.push_back({ours ? &group.devices().group_of(*victim) : nullptr, victim});
   }
   return victims;
 }

@@ -64,7 +64,7 @@ Result<std::string> fetch_string(Program& program, std::uint64_t user) {
 }  // namespace
 
 Result<PciDevice*> VfioGroup::find(std::string_view name) const {
-  for (const auto& device : all_.all()) {
+  for (const auto& device : devices_.all()) {
     if (device == nullptr || device->device().group() != &group_ || !device->registration().registered()) continue;
     const std::string& own = device->device().name();
     if (!name.starts_with(own)) continue;
@@ -78,13 +78,13 @@ Result<PciDevice*> VfioGroup::find(std::string_view name) const {
 }
 
 Result<> VfioGroup::check_alive() const {
-  if (!all_.any_registered(*this)) return fail(ENODEV, "the group's devices are gone");
+  if (!devices_.any_registered(*this)) return fail(ENODEV, "the group's devices are gone");
   return {};
 }
 
 void VfioGroup::device_left() {
   const MutexLock lock(mutex_);
-  if (!all_.any_registered(*this)) leave_locked();
+  if (!devices_.any_registered(*this)) leave_locked();
 }
 
 Result<> VfioGroup::open() {

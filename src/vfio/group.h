@@ -24,11 +24,11 @@ class Devices;
 
 class VfioGroup {
  public:
-  // `all` are the machine's devices: a bus reset concerns those of several groups.
-  VfioGroup(Group& group, const Devices& all) : group_(group), all_(all) {}
+  // `devices` are the machine's devices: a bus reset concerns those of several groups.
+  VfioGroup(Group& group, const Devices& devices) : group_(group), devices_(devices) {}
 
   Group& group() const { return group_; }
-  const Devices& all() const { return all_; }
+  const Devices& devices() const { return devices_; }
   // The device that the name of GET_DEVICE_FD means: its address, perhaps with " vf_token=UUID".
   // ENODEV: none; EINVAL: bad options, or a token for a device that takes none; EACCES: PciDevice::match_token.
   Result<PciDevice*> find(std::string_view name) const;
@@ -60,7 +60,7 @@ class VfioGroup {
   Result<> check_alive() const;
 
   Group& group_;
-  const Devices& all_;
+  const Devices& devices_;
   Mutex mutex_;
   bool open_ GUARDED_BY(mutex_) = false;
   std::shared_ptr<Container> container_ GUARDED_BY(mutex_);

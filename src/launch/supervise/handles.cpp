@@ -253,7 +253,9 @@ bool answer_moved_call(Tracee& thread, const SystemCall& call) {
   if (call.number == SYS_mremap) {  // it may grow
     const std::uint64_t bytes = first - found->first + page_up(call.argument[2]);
     if (first < found->first || bytes <= found->last + 1 - found->first) return false;
-    return ::ftruncate(found->file, static_cast<off_t>(bytes)) != 0;
+    if (::ftruncate(found->file, static_cast<off_t>(bytes)) == 0) return false;
+    thread.answer(-ENOMEM);
+    return true;
   }
   if (call.number != SYS_madvise) return false;
   if (call.argument[2] == MADV_FREE) {  // for private memory only; it may be freed late, or never

@@ -197,7 +197,19 @@ bool RemoteProgram::share_private(const std::vector<Mapping>& lines, std::uint64
     const MutexLock lock(mutex_);
     if (!files_.emplace(std::pair(status.st_dev, status.st_ino), file).second) close_hidden(file);
   }
+  if (changed) forget_unmapped_files();
   return changed;
+}
+
+void RemoteProgram::forget_unmapped_files() {
+  const MutexLock lock(mutex_);
+  const auto lines = parse_mappings(read_from_start(maps_));
+  std::erase_if(files_, [&](const auto& entry) {
+    const bool mapped = std::ranges::any_of(
+        lines, [&](const Mapping& line) { return line.shared && std::pair(line.device, line.inode) == entry.first; });
+    if (!mapped) close_hidden(entry.second);
+    return !mapped;
+  });
 }
 
 Result<ProgramMemory> RemoteProgram::borrow(std::uint64_t user, std::uint64_t bytes, bool write) {

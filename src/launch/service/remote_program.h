@@ -91,6 +91,8 @@ class RemoteProgram : public Program {
   Result<std::vector<Mapping>> covering(std::uint64_t first, std::uint64_t last, bool write) const;
   // Private mappings of the range become memory files, if the program can be asked; true: one did.
   bool share_private(const std::vector<Mapping>& lines, std::uint64_t first, std::uint64_t last);
+  // What the program has unmapped since, and the memory with it, is the host's again.
+  void forget_unmapped_files();
   // Puts what `line` shows of [first, last] at `place` in this process.
   Result<> map_alias(const Mapping& line, std::uint64_t first, std::uint64_t last, std::uint64_t place, bool write);
   int open_directly(const Mapping& line, const ObjectPart& part) const;

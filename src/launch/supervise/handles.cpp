@@ -243,34 +243,41 @@ long map_handle(Tracee& thread, const SystemCall& call, const Descriptors::Use& 
   return mapped ? static_cast<long>(*mapped) : code(mapped.error());
 }
 
-// Memory that was moved for DMA is a file's: what it would do as private memory is done here.
-bool answer_moved_call(Tracee& thread, const SystemCall& call) {
-  Space& space = thread.program().space();
-  const std::uint64_t first = call.argument[0], last = first + page_up(call.argument[1]) - 1;
-  const auto overlaps = [&](const Space::Moved& range) { return range.first <= last && first <= range.last; };
-  const auto found = std::ranges::find_if(space.moved, overlaps);
-  if (found == space.moved.end()) return false;
-  if (call.number == SYS_mremap) {  // it may grow
-    const std::uint64_t bytes = first - found->first + page_up(call.argument[2]);
-    if (first < found->first || bytes <= found->last + 1 - found->first) return false;
-    if (::ftruncate(found->file, static_cast<off_t>(bytes)) == 0) return false;
-    thread.answer(-ENOMEM);
-    return true;
-  }
-  if (call.number != SYS_madvise) return false;
-  if (call.argument[2] == MADV_FREE) {  // for private memory only; it may be freed late, or never
-    thread.answer(0);
-    return true;
-  }
-  if (call.argument[2] != MADV_DONTNEED) return false;
+// Moved memory that grows needs a larger file.
+bool grow_moved(Tracee& thread, const TracedProgram::MovedPart& part, std::uint64_t bytes) {
+  struct stat status{};
+  const auto needed = static_cast<off_t>(part.line.offset + page_up(bytes));
+  if (::fstat(part.file, &status) == 0 && needed <= status.st_size) return false;
+  if (::ftruncate(part.file, needed) == 0) return false;
+  thread.answer(-ENOMEM);
+  return true;
+}
+
+// Fresh pages for the program; the device keeps those that it has.
+bool drop_moved(Tracee& thread, const SystemCall& call, const std::vector<TracedProgram::MovedPart>& parts) {
   const long result = run_call(thread, call.number, call.argument);
-  for (const Space::Moved& range : space.moved) {  // the device keeps its pages, the program gets fresh ones
-    if (result < 0 || !overlaps(range)) continue;
-    const std::uint64_t from = std::max(first, range.first), to = std::min(last, range.last);
-    (void)thread.run(SYS_mmap, {from, to + 1 - from, static_cast<std::uint64_t>(range.prot),
+  for (const auto& [line, file] : parts) {
+    if (result < 0) break;
+    (void)thread.run(SYS_mmap, {line.first, line.last + 1 - line.first, static_cast<std::uint64_t>(line.prot),
                                 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, kNoDescriptor, 0});
   }
   thread.answer(result);
+  return true;
+}
+
+// Memory that was moved for DMA is a file's: what it would do as private memory is done here.
+bool answer_moved_call(Tracee& thread, const SystemCall& call) {
+  const bool advice = call.number == SYS_madvise;
+  const bool free_late = advice && call.argument[2] == MADV_FREE;  // for private memory only
+  const bool free_now = advice && call.argument[2] == MADV_DONTNEED;
+  if (!free_late && !free_now && call.number != SYS_mremap) return false;
+  if (thread.program().space().moved.empty()) return false;
+  const std::uint64_t first = call.argument[0];
+  const auto parts = thread.program().moved_parts(first, first + page_up(call.argument[1]) - 1);
+  if (parts.empty()) return false;
+  if (call.number == SYS_mremap) return grow_moved(thread, parts.front(), call.argument[2]);
+  if (free_now) return drop_moved(thread, call, parts);
+  thread.answer(0);  // it may be freed late, or never
   return true;
 }
 

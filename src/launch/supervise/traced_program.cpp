@@ -37,12 +37,17 @@ bool copy_to_file(const TracedProgram& program, std::uint64_t first, std::uint64
   return true;
 }
 
-void copy_from_file(int file, std::uint64_t offset, const TracedProgram& program, const Mapping& line) {
+void copy_from_file(int file, const TracedProgram& program, const Mapping& line) {
   std::byte page[kPage];
+  std::uint64_t offset = line.offset;
   for (std::uint64_t at = line.first; at < line.last; at += kPage, offset += kPage) {
     if (::pread(file, page, kPage, static_cast<off_t>(offset)) == static_cast<ssize_t>(kPage))
       program.poke(at, page, kPage);
   }
+}
+
+bool is_of(const Mapping& line, const Space::Moved& memory) {
+  return line.shared && line.inode == memory.inode && line.device == memory.device;
 }
 
 // A message with one descriptor, as recvmsg shall find it in the program's scratch memory.
@@ -92,6 +97,14 @@ std::uint64_t Space::take_scratch() {
   const std::uint64_t place = free_scratch_.back();
   free_scratch_.pop_back();
   return place;
+}
+
+void Space::forget_unmapped(const std::vector<Mapping>& mappings) {
+  std::erase_if(moved, [&](const Moved& memory) {
+    const bool mapped = std::ranges::any_of(mappings, [&](const Mapping& line) { return is_of(line, memory); });
+    if (!mapped) close_hidden(memory.file);
+    return !mapped;
+  });
 }
 
 Result<> Space::copy_from(const Space& parent) {
@@ -219,7 +232,9 @@ Result<int> TracedProgram::receive(int socket, int flags) const {
 
 Result<Packet> TracedProgram::share(std::uint64_t first, std::uint64_t bytes) const {
   if (thread_ == nullptr) return fail(EFAULT, "no thread of the process is in a call");
-  const auto lines = parse_mappings(maps_text(), first, first);
+  const std::string maps = maps_text();
+  space_->forget_unmapped(parse_mappings(maps));
+  const auto lines = parse_mappings(maps, first, first);
   if (lines.empty() || lines.front().shared || lines.front().last < first + (bytes - 1))
     return fail(EFAULT, "not one private mapping");
   // Its neighbours, too: a program that maps page after page shall not need a file for each. A stack's stay what they
@@ -230,7 +245,8 @@ Result<Packet> TracedProgram::share(std::uint64_t first, std::uint64_t bytes) co
     bytes = last + 1 - first;
   }
   const int file = hide_descriptor(::memfd_create("softiommu", MFD_CLOEXEC));
-  if (file < 0 || ::ftruncate(file, static_cast<off_t>(bytes)) != 0) {
+  struct stat status{};
+  if (file < 0 || ::ftruncate(file, static_cast<off_t>(bytes)) != 0 || ::fstat(file, &status) != 0) {
     close_hidden(file);
     return fail(EMFILE, "no memory file");
   }
@@ -240,7 +256,7 @@ Result<Packet> TracedProgram::share(std::uint64_t first, std::uint64_t bytes) co
     close_hidden(file);
     return std::unexpected(copy.error());
   }
-  space_->moved.push_back({first, first + (bytes - 1), lines.front().prot, file});
+  space_->moved.push_back({file, status.st_dev, status.st_ino});
   answer.descriptor = ::fcntl(file, F_DUPFD_CLOEXEC, 0);
   return answer;
 }
@@ -259,21 +275,32 @@ Result<> TracedProgram::move(const Mapping& line, std::uint64_t first, std::uint
   return {};
 }
 
+std::vector<TracedProgram::MovedPart> TracedProgram::moved_parts(std::uint64_t first, std::uint64_t last) {
+  std::vector<MovedPart> found;
+  const auto lines = parse_mappings(maps_text());
+  space_->forget_unmapped(lines);
+  for (const Mapping& line : lines) {
+    const auto memory =
+        std::ranges::find_if(space_->moved, [&](const Space::Moved& moved) { return is_of(line, moved); });
+    if (memory == space_->moved.end() || line.last < first || last < line.first) continue;
+    MovedPart& part = found.emplace_back(line, memory->file);
+    part.line.first = std::max(line.first, first);
+    part.line.last = std::min(line.last, last);
+    part.line.offset += part.line.first - line.first;
+  }
+  return found;
+}
+
 // A private copy in the place of the mapping, made by the child.
-void TracedProgram::make_private(Tracee& child) const {
+void TracedProgram::make_private(Tracee& child) {
   child.begin_calls();
-  for (const Space::Moved& range : space_->moved) {
-    struct stat status{};
-    if (::fstat(range.file, &status) != 0) continue;
-    for (const Mapping& line : parse_mappings(maps_text(), range.first, range.last)) {
-      if (!line.shared || status.st_ino != line.inode) continue;
-      const std::uint64_t bytes = line.last + 1 - line.first;
-      constexpr std::uint64_t kWritable = PROT_READ | PROT_WRITE, kPlace = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED;
-      if (!child.run(SYS_mmap, {line.first, bytes, kWritable, kPlace, kNoDescriptor, 0})) continue;
-      copy_from_file(range.file, line.offset, child.program(), line);
-      if (line.prot != static_cast<int>(kWritable))
-        (void)child.run(SYS_mprotect, {line.first, bytes, static_cast<std::uint64_t>(line.prot)});
-    }
+  for (const auto& [line, file] : moved_parts(0, ~std::uint64_t{0})) {
+    const std::uint64_t bytes = line.last + 1 - line.first;
+    constexpr std::uint64_t kWritable = PROT_READ | PROT_WRITE, kPlace = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED;
+    if (!child.run(SYS_mmap, {line.first, bytes, kWritable, kPlace, kNoDescriptor, 0})) continue;
+    copy_from_file(file, child.program(), line);
+    if (line.prot != static_cast<int>(kWritable))
+      (void)child.run(SYS_mprotect, {line.first, bytes, static_cast<std::uint64_t>(line.prot)});
   }
   child.end_calls();
 }

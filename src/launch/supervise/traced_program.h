@@ -34,10 +34,12 @@ struct Space {
   bool sees_low_handles = false;       // low_handle_filter() is in force
   bool has_call_page = false;
 
-  // Private memory that became a memory file: a child of fork gets a private copy again.
+  // The file of private memory that was moved into it: a child of fork gets a private copy again. Where it is mapped
+  // and with what access, only the kernel knows: the program unmaps, moves and protects parts of it.
   struct Moved {
-    std::uint64_t first, last;
-    int prot, file;
+    int file;  // hidden
+    dev_t device;
+    ino_t inode;
   };
   std::vector<Moved> moved;
   Bystanders& others;
@@ -49,6 +51,8 @@ struct Space {
   void enter() { ++threads_; }
   void leave(std::uint64_t scratch);
   std::uint64_t take_scratch();
+  // Files that none of the process's mappings has any more are closed.
+  void forget_unmapped(const std::vector<Mapping>& mappings);
   // Of the same content, for a child of fork.
   Result<> copy_from(const Space& parent);
 
@@ -79,7 +83,13 @@ class TracedProgram final : public RemoteProgram, public PlainMemory {
   // Puts a duplicate of ours among its handles; made by the thread that is served.
   Result<int> give(int descriptor, int flags);
   // A child that has just been forked from this process gets private copies of what was moved here.
-  void make_private(Tracee& child) const;
+  void make_private(Tracee& child);
+  // Where moved memory is mapped in [first, last] now, cut to that range.
+  struct MovedPart {
+    Mapping line;
+    int file;
+  };
+  std::vector<MovedPart> moved_parts(std::uint64_t first, std::uint64_t last);
 
   // Its memory, without a question. As many bytes as can be had, from the first on.
   std::size_t peek(std::uint64_t from, void* to, std::size_t bytes) const;

@@ -15,7 +15,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstring>
+#include <filesystem>
 
 #include "launch/engine/shim_services.h"
 #include "launch/supervise/filter.h"
@@ -51,13 +53,20 @@ class Word final : public MmioRegion {
 
 constexpr std::size_t kBytes = 2 * 4096;
 
+// Between inaccessible pages: no neighbour becomes one mapping with them.
+std::byte* map_pages() {
+  constexpr int kPrivate = MAP_PRIVATE | MAP_ANONYMOUS;
+  auto* const whole = static_cast<std::byte*>(::mmap(nullptr, kBytes + 2 * 4096, PROT_NONE, kPrivate, -1, 0));
+  ::mprotect(whole + 4096, kBytes, PROT_READ | PROT_WRITE);
+  return whole + 4096;
+}
+
 // The child does `work` and stops at its first call with a path, or its first fault.
 class Traced : public testing::Test {
  protected:
   void SetUp() override {
     shim_services = &services;
-    memory_ =
-        static_cast<std::byte*>(::mmap(nullptr, kBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+    memory_ = map_pages();
   }
   ~Traced() override {
     thread_.reset();
@@ -106,6 +115,11 @@ class Traced : public testing::Test {
     region.last = region.first + 4095;
     region.registers = &word_;
     ASSERT_TRUE(thread_->program().space().regions.add(std::move(region)));
+  }
+  // For a device, at the stop of a call; given back at once.
+  void borrow_once(std::uint64_t first, std::uint64_t bytes) {
+    const TracedProgram::Serving serving(*thread_);
+    ASSERT_TRUE(thread_->program().borrow(first, bytes, true));
   }
   std::uint64_t place() const { return reinterpret_cast<std::uint64_t>(memory_); }
 
@@ -207,6 +221,71 @@ TEST_F(Traced, PrivateMemoryBecomesSharedWithTheDevice) {
   EXPECT_EQ(memory_[0], std::byte{0}) << "this process's own page is another one";
   thread_->answer(0);
   EXPECT_EQ(end(), 3);
+}
+
+// Files that moved memory is in, as this process has them open.
+std::size_t open_memory_files() {
+  namespace fs = std::filesystem;
+  std::error_code gone;  // the descriptor of the listing itself
+  return static_cast<std::size_t>(
+      std::ranges::count_if(fs::directory_iterator("/proc/self/fd"), [&](const auto& entry) {
+        return fs::read_symlink(entry.path(), gone).string().starts_with("/memfd:softiommu");
+      }));
+}
+
+TEST_F(Traced, MovedMemoryIsFoundWhereTheProgramHasPutIt) {
+  std::byte* const other = map_pages();
+  run([this, other] {
+    (void)::access("/", F_OK);
+    ::mremap(memory_, kBytes, kBytes, MREMAP_MAYMOVE | MREMAP_FIXED, other);
+    ::mprotect(other + 4096, 4096, PROT_READ);
+    return ::access("/", F_OK) == 0 ? 3 : 4;
+  });
+  ASSERT_TRUE(thread_->call());
+  borrow_once(place(), 4096);
+  thread_->answer(0);
+  to_stop();  // mremap
+  thread_->pass();
+  to_stop();
+  TracedProgram& program = thread_->program();
+  EXPECT_TRUE(program.moved_parts(place(), place() + kBytes - 1).empty());
+  const auto first = reinterpret_cast<std::uint64_t>(other);
+  const auto parts = program.moved_parts(first, first + kBytes - 1);
+  ASSERT_EQ(parts.size(), 2u);
+  EXPECT_EQ(parts[1].line.first, first + 4096);
+  EXPECT_EQ(parts[1].line.last, first + kBytes - 1);
+  EXPECT_EQ(parts[1].line.offset, parts[0].line.offset + 4096);
+  EXPECT_EQ(parts[0].line.prot, PROT_READ | PROT_WRITE);
+  EXPECT_EQ(parts[1].line.prot, PROT_READ);
+  thread_->pass();
+  EXPECT_EQ(end(), 3);
+  ::munmap(other, kBytes);
+}
+
+TEST_F(Traced, TheFileOfMovedMemoryIsClosedAfterTheProgramHasUnmappedIt) {
+  std::byte* const other = map_pages();
+  run([this, other] {
+    (void)::access("/", F_OK);
+    ::munmap(memory_, kBytes);
+    ::mmap(memory_, kBytes, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+    std::memset(other, 7, kBytes);
+    return ::access("/", F_OK) == 0 ? 3 : 4;
+  });
+  ASSERT_TRUE(thread_->call());
+  borrow_once(place(), kBytes);
+  const std::size_t files = open_memory_files();
+  EXPECT_GT(files, 0u);
+  thread_->answer(0);
+  to_stop();
+  ASSERT_TRUE(thread_->call());
+  EXPECT_TRUE(thread_->program().moved_parts(place(), place() + kBytes - 1).empty())
+      << "what is there now is another's";
+  EXPECT_TRUE(thread_->program().space().moved.empty());
+  borrow_once(reinterpret_cast<std::uint64_t>(other), kBytes);
+  EXPECT_EQ(open_memory_files(), files);
+  thread_->answer(0);
+  EXPECT_EQ(end(), 3);
+  ::munmap(other, kBytes);
 }
 
 TEST_F(Traced, AnAccessToRegistersIsEmulated) {

@@ -41,6 +41,12 @@ void let_go(pid_t thread, int signal = 0) {
   ::ptrace(PTRACE_CONT, thread, 0, reinterpret_cast<void*>(static_cast<std::intptr_t>(signal)));
 }
 
+// Its calls would stop for nobody, and its registers be memory that it cannot reach.
+void end_unserved(pid_t process, const Error& error) {
+  if (error.code != ESRCH) log::error("process {} is killed, it cannot be supervised: {}", process, error.why);
+  ::kill(process, SIGKILL);
+}
+
 bool is_end(const siginfo_t& info) {
   return info.si_code == CLD_EXITED || info.si_code == CLD_KILLED || info.si_code == CLD_DUMPED;
 }
@@ -238,15 +244,17 @@ void Supervisor::made_child(Tracee& parent, int number) {
   const std::uint64_t flags = shared_with_child(parent);
   parent.in_vfork = number == PTRACE_EVENT_VFORK;
   const bool lives = early_.erase(child) != 0 || wait_for_first_stop(child);
-  auto program = program_of_child(parent, child, flags);
-  if (lives && program) {
+  auto program = lives ? program_of_child(parent, child, flags) : fail(ESRCH, "the child has ended");
+  if (program) {
     Tracee* const made = add(child, std::move(*program));
     if ((flags & CLONE_VM) == 0 && !parent.program().space().moved.empty()) {
       stop_others(parent);
       parent.program().make_private(*made);
     }
+    let_go(child);
+  } else if (lives) {
+    end_unserved(child, program.error());
   }
-  let_go(child);
   parent.go_on();
 }
 
@@ -257,11 +265,10 @@ void Supervisor::executed(Tracee& thread) {
     return entry.first != process && (entry.first == before || entry.second->program().pid() == process);
   });
   auto program = TracedProgram::create(process, *engine, std::make_shared<Space>(*this));
-  if (program) {
-    if (is_entered_by_shim(process)) (*program)->set_entered();
-    (*program)->filtered = thread.program().filtered;
-    thread.set_program(std::move(*program));
-  }
+  if (!program) return end_unserved(process, program.error());
+  if (is_entered_by_shim(process)) (*program)->set_entered();
+  (*program)->filtered = thread.program().filtered;
+  thread.set_program(std::move(*program));
   release_closed();
   thread.go_on();
 }

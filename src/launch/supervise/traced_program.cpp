@@ -120,8 +120,11 @@ Result<> Space::copy_from(const Space& parent) {
 
 Result<std::shared_ptr<TracedProgram>> TracedProgram::create(pid_t process, Owner& owner,
                                                              std::shared_ptr<Space> space) {
-  const int pidfd = hide_descriptor(static_cast<int>(::syscall(SYS_pidfd_open, process, 0)));
-  if (pidfd < 0) return fail(ESRCH, "the process has ended");
+  const auto opened = static_cast<int>(::syscall(SYS_pidfd_open, process, 0));
+  const bool full = opened < 0 && (errno == EMFILE || errno == ENFILE || errno == ENOMEM);
+  if (opened < 0 && !full) return fail(ESRCH, "the process has ended");
+  const int pidfd = full ? -1 : hide_descriptor(opened);
+  if (pidfd < 0) return fail(EMFILE, "no descriptor is left");
   const auto maps = open_maps(process);
   if (!maps) {
     close_hidden(pidfd);

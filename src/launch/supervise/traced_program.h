@@ -63,6 +63,7 @@ struct Space {
 
 class TracedProgram final : public RemoteProgram, public PlainMemory {
  public:
+  // ESRCH: it has ended; EACCES: it may not be looked at; EMFILE.
   static Result<std::shared_ptr<TracedProgram>> create(pid_t process, Owner& owner, std::shared_ptr<Space> space);
   ~TracedProgram() override;
 

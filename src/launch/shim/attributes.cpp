@@ -197,12 +197,6 @@ bool attribute_name(int fd, char (&name)[PATH_MAX]) {
   return take_view_off(name) && starts_with(name, "/sys/");
 }
 
-void show_attribute(struct stat* out) {
-  out->st_mode &= ~static_cast<mode_t>(launch::kAttributeMark);
-  out->st_size = launch::kAttributeBytes;
-  out->st_blocks = 0;
-}
-
 void drain_output() {
   if (may_be_attribute(stdout)) drain(stdout);
 }

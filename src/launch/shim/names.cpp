@@ -5,10 +5,8 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
-#include <sys/sysmacros.h>
 #include <unistd.h>
 
-#include "launch/control/control_abi.h"
 #include "launch/shim/shim.h"
 
 namespace softiommu::shim {
@@ -25,8 +23,6 @@ long stat_descriptor(int fd, struct stat* out) {
   out->st_size = 0;
   return 0;
 }
-
-bool is_marked(mode_t mode) { return S_ISREG(mode) && (mode & softiommu::launch::kAttributeMark) != 0; }
 
 bool is_attribute(int dirfd, const char* path, char (&buffer)[PATH_MAX]) {
   const bool no_path = path == nullptr || path[0] == '\0';  // AT_EMPTY_PATH
@@ -59,13 +55,6 @@ long stat_fd(int fd, void* out) {
     show_attribute(static_cast<struct stat*>(out));
   const bool is_socket = result == 0 && S_ISSOCK(static_cast<struct stat*>(out)->st_mode);
   return is_socket && adopted(fd) ? stat_descriptor(fd, static_cast<struct stat*>(out)) : result;
-}
-
-void patch_statx(struct statx* out, const struct stat& plain) {
-  out->stx_mode = static_cast<uint16_t>(plain.st_mode);
-  out->stx_rdev_major = major(plain.st_rdev);
-  out->stx_rdev_minor = minor(plain.st_rdev);
-  out->stx_size = static_cast<uint64_t>(plain.st_size);
 }
 
 long read_link(int dirfd, const char* path, char* to, size_t bytes) {

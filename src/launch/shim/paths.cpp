@@ -11,6 +11,7 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
+#include "launch/control/control_abi.h"
 #include "launch/shim/shim.h"
 
 namespace softiommu::shim {
@@ -275,6 +276,21 @@ void make_device(struct stat* out, const char* device_file) {
   out->st_rdev = makedev(node.major, node.minor);
   out->st_size = 0;
   out->st_blocks = 0;
+}
+
+bool is_marked(mode_t mode) { return S_ISREG(mode) && (mode & launch::kAttributeMark) != 0; }
+
+void show_attribute(struct stat* out) {
+  out->st_mode &= ~static_cast<mode_t>(launch::kAttributeMark);
+  out->st_size = launch::kAttributeBytes;
+  out->st_blocks = 0;
+}
+
+void patch_statx(struct statx* out, const struct stat& plain) {
+  out->stx_mode = static_cast<uint16_t>(plain.st_mode);
+  out->stx_rdev_major = major(plain.st_rdev);
+  out->stx_rdev_minor = minor(plain.st_rdev);
+  out->stx_size = static_cast<uint64_t>(plain.st_size);
 }
 
 }  // namespace softiommu::shim

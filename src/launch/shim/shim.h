@@ -142,8 +142,6 @@ long open_attribute(const char* path, int flags);
 void copy_attribute(int from, int to);
 // The program's name of the view's file behind a descriptor; false: it is none below its /sys.
 bool attribute_name(int fd, char (&name)[PATH_MAX]);
-// What stat shows of one.
-void show_attribute(struct stat* out);
 // Standard output and error may be such files already when the program starts.
 void find_inherited_attributes();
 // What standard output holds goes out before libc writes it.
@@ -186,6 +184,12 @@ int descriptor_link(int dirfd, const char* path);
 int own_descriptor_link(int dirfd, const char* path);
 // What stat says of one of our device files; in the view it is an empty regular file.
 void make_device(struct stat* out, const char* device_file);
+// What it says of a file of sysfs that is written; in the view such a file is marked. Other files with the mark
+// are the host's own.
+bool is_marked(mode_t mode);
+void show_attribute(struct stat* out);
+// What the functions above have set, for the younger call.
+void patch_statx(struct statx* out, const struct stat& plain);
 bool starts_with(const char* text, const char* prefix);
 // /proc/PID/status of a process that has pinned memory through us: a descriptor of its text.
 constexpr long kNotStatus = -4096;  // no errno

@@ -6,7 +6,6 @@
 #include <sys/stat.h>
 #include <sys/statfs.h>
 #include <sys/syscall.h>
-#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -171,6 +170,35 @@ std::optional<long> stat_of_handle(const Work& work, int flags, struct stat& out
   return result == kNotOurs ? std::nullopt : std::optional(result);
 }
 
+// The program's name for the file of a descriptor alone; nullptr: it is none of the view's /sys.
+const char* name_of_descriptor(int descriptor, char (&name)[PATH_MAX]) {
+  const long length = descriptor < 0 ? -1 : shim::observed_folder(descriptor, name);
+  if (length <= 0) return nullptr;
+  name[length] = '\0';
+  return shim::take_view_off(name) && shim::starts_with(name, "/sys/") ? name : nullptr;
+}
+
+// Where a file of sysfs that is written lies, if the kernel would find it by itself: it shall not show the mark.
+const char* attribute_place(const Work& work, int flags, char (&buffer)[PATH_MAX]) {
+  char name[PATH_MAX];
+  const char* known = nullptr;
+  if (work.path[0] != '\0') {
+    known = shim::sysfs_name(work.folder(), work.path, name);
+  } else if ((flags & AT_EMPTY_PATH) != 0) {
+    known = name_of_descriptor(work.folder(), name);
+  }
+  struct stat status{};
+  if (known == nullptr || !shim::real_place(known, buffer)) return nullptr;
+  const bool found = raw(SYS_newfstatat, AT_FDCWD, word(buffer), word(&status), flags & AT_SYMLINK_NOFOLLOW) == 0;
+  return found && shim::is_marked(status.st_mode) ? buffer : nullptr;
+}
+
+// What is to be looked at in the program's place; nullptr: the kernel answers.
+const char* stat_place(const Work& work, int flags, char (&buffer)[PATH_MAX]) {
+  const char* const place = work.place(buffer);
+  return place != nullptr ? place : attribute_place(work, flags, buffer);
+}
+
 bool stat_path(Work& work) {
   const int flags = work.call.number == SYS_lstat ? AT_SYMLINK_NOFOLLOW : work.flags();
   struct stat status{};
@@ -179,11 +207,15 @@ bool stat_path(Work& work) {
     return *result < 0 ? work.say(*result) : work.tell(to, &status, sizeof status);
   char buffer[PATH_MAX], name[PATH_MAX];
   const bool device = shim::device_file(work.folder(), work.path, name) != nullptr;
-  const char* place = work.place(buffer);
+  const char* place = stat_place(work, flags, buffer);
   if (place == nullptr && !device) return false;
   const long result = raw(SYS_newfstatat, AT_FDCWD, word(place != nullptr ? place : name), word(&status), flags);
   if (result < 0) return work.say(result);
-  if (device && S_ISREG(status.st_mode)) shim::make_device(&status, name);
+  if (device && S_ISREG(status.st_mode)) {
+    shim::make_device(&status, name);
+  } else if (shim::is_marked(status.st_mode)) {
+    shim::show_attribute(&status);
+  }
   return work.tell(to, &status, sizeof status);
 }
 
@@ -195,7 +227,7 @@ bool statx_path(Work& work) {
   if (of_handle && *of_handle < 0) return work.say(*of_handle);
   char buffer[PATH_MAX], name[PATH_MAX];
   const bool device = !of_handle && shim::device_file(work.folder(), work.path, name) != nullptr;
-  const char* place = of_handle ? "/dev/null" : work.place(buffer);
+  const char* place = of_handle ? "/dev/null" : stat_place(work, flags, buffer);
   if (place == nullptr && !device) return false;
   const char* from = place != nullptr ? place : name;
   const long result = raw(SYS_statx, AT_FDCWD, word(from), flags & ~AT_EMPTY_PATH,
@@ -204,13 +236,11 @@ bool statx_path(Work& work) {
   if (device && S_ISREG(status.stx_mode)) {
     plain.st_mode = S_IFREG;
     shim::make_device(&plain, name);
+  } else if (shim::is_marked(status.stx_mode)) {
+    plain.st_mode = status.stx_mode;
+    shim::show_attribute(&plain);
   }
-  if (of_handle || plain.st_mode != 0) {
-    status.stx_mode = static_cast<std::uint16_t>(plain.st_mode);
-    status.stx_rdev_major = major(plain.st_rdev);
-    status.stx_rdev_minor = minor(plain.st_rdev);
-    status.stx_size = 0;
-  }
+  if (plain.st_mode != 0) shim::patch_statx(&status, plain);
   if (of_handle) status.stx_ino = plain.st_ino;
   return work.tell(work.after_path(3), &status, sizeof status);
 }

@@ -314,6 +314,7 @@ bool answer_mmap(Tracee& thread, const SystemCall& call) {
 }
 
 bool answer_ioctl(Tracee& thread, const SystemCall& call, OpenFile& open) {
+  release_closed();
   const Served served(thread);
   const long result = open.file->ioctl(static_cast<unsigned>(call.argument[1]), call.argument[2]);
   see_low_handles(thread, call.descriptor(0));  // it came over a socket, or by dup2
@@ -416,7 +417,6 @@ long give_away(Tracee& thread, int descriptor, int flags) {
 }
 
 bool answer_handle_call(Tracee& thread, const SystemCall& call) {
-  release_closed();
   switch (call.number) {
     case SYS_mmap:
       return answer_mmap(thread, call);

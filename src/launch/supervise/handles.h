@@ -19,8 +19,8 @@ long give_away(Tracee& thread, int descriptor, int flags);
 // False: the call is not ours and is to be made as it is. True: it has been answered.
 bool answer_handle_call(Tracee& thread, const SystemCall& call);
 
-// Files whose last handle is closed are released now: a call that follows a close must find them closed, as in a
-// kernel.
+// Files whose last handle is closed are released now: an open, an ioctl or an end that follows a close must find them
+// closed, as in a kernel. Other calls do not tell, and shall not look at every open file.
 void release_closed();
 
 }  // namespace softiommu::launch

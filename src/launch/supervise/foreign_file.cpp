@@ -21,11 +21,15 @@ Result<std::array<int, 2>> pair_of(Tracee& thread) {
   const std::uint64_t place = TRY(thread.scratch());
   TRY(thread.run(SYS_socketpair, {AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, place}));
   if (!thread.program().read(place, there.data(), sizeof there)) return fail(EFAULT, "the program cannot be read");
+  Result<> closed;
   for (std::size_t i = 0; i < there.size(); ++i) {
     if (const auto taken = thread.program().take(there[i])) here[i] = hide_descriptor(*taken);
-    TRY(thread.run(SYS_close, {static_cast<std::uint64_t>(there[i])}));
+    const auto done = thread.run(SYS_close, {static_cast<std::uint64_t>(there[i])});
+    if (!done) closed = std::unexpected(done.error());
   }
-  return here;
+  if (closed) return here;
+  for (const int end : here) close_hidden(end);
+  return std::unexpected(closed.error());
 }
 
 }  // namespace

@@ -107,11 +107,11 @@ bool answer_own_filter(Tracee& thread, const SystemCall& call) {
   if (!copy) return put_through(thread, call);
   program.len = static_cast<unsigned short>(changed.size());
   program.filter = reinterpret_cast<sock_filter*>(*copy);
-  thread.program().poke(*copy, changed.data(), changed.size() * sizeof(sock_filter));
-  thread.program().poke(*place, &program, sizeof program);
   auto arguments = call.argument;
   arguments[2] = *place;
-  const long result = run_call(thread, call.number, arguments);
+  const bool told = thread.program().poke(*copy, changed.data(), changed.size() * sizeof(sock_filter)) &&
+                    thread.program().poke(*place, &program, sizeof program);
+  const long result = told ? run_call(thread, call.number, arguments) : -ENOMEM;
   (void)thread.run(SYS_munmap, {*copy, room});
   thread.answer(result);
   return true;
@@ -201,7 +201,6 @@ Result<std::uint64_t> map_trapped(Tracee& thread, const Placement& wish, const M
     space.next_bar += page_up(wish.bytes) + kPage;
     if (space.next_bar > kBarWindowLast) return fail(ENOMEM, "no address space for registers");
   }
-  if ((flags & MAP_FIXED) != 0) space.regions.remove(address, address + page_up(wish.bytes) - 1);
   flags |= MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
   TrapRegion region;
   region.first = TRY(thread.run(SYS_mmap, {address, wish.bytes, PROT_NONE, flags, kNoDescriptor, 0}));
@@ -217,7 +216,11 @@ Result<std::uint64_t> map_trapped(Tracee& thread, const Placement& wish, const M
   region.open = open.get();
   region.file_offset = wish.offset;
   const std::uint64_t first = region.first;
-  TRY(space.regions.add(std::move(region)));
+  space.regions.remove(first, region.last);  // not before: the kernel may refuse
+  if (const auto added = space.regions.add(std::move(region)); !added) {
+    (void)thread.run(SYS_munmap, {first, wish.bytes});
+    return std::unexpected(added.error());
+  }
   see_window(thread, first);
   return first;
 }

@@ -111,7 +111,7 @@ bool RemoteProgram::alive() const {
 RemoteProgram::Conversation::Conversation(RemoteProgram& program, int socket) { talk = {&program, socket}; }
 RemoteProgram::Conversation::~Conversation() { talk = {}; }
 
-Result<Packet> RemoteProgram::ask(Packet question, std::span<const std::byte> bytes, std::span<std::byte> room) const {
+Result<Packet> RemoteProgram::ask(Packet question, std::span<const std::byte> bytes, std::span<std::byte> room) {
   if (talk.program != this) return fail(EFAULT, "the process is not in a call that it could answer in");
   Packet answer;
   if (!send_packet(talk.socket, question, bytes) || !wait_for_packet(talk.socket, -1, kPatienceMilliseconds) ||

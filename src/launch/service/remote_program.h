@@ -83,8 +83,7 @@ class RemoteProgram : public Program {
   std::string maps_text() const;
 
   // The answer to a question. EFAULT: the program is not in a call, or does not answer in time.
-  virtual Result<Packet> ask(Packet question, std::span<const std::byte> bytes = {},
-                             std::span<std::byte> room = {}) const;
+  virtual Result<Packet> ask(Packet question, std::span<const std::byte> bytes = {}, std::span<std::byte> room = {});
 
  private:
   // Its mappings, which cover the range with this access. EFAULT.

@@ -154,15 +154,14 @@ Result<int> TracedProgram::take(int descriptor) const {
 
 // --- what a served program is asked --------------------------------------------------------------------------
 
-Result<Packet> TracedProgram::ask(Packet question, std::span<const std::byte> bytes, std::span<std::byte> room) const {
+Result<Packet> TracedProgram::ask(Packet question, std::span<const std::byte> bytes, std::span<std::byte> room) {
   const auto& value = question.head.value;
   Packet answer;
   answer.head.verb = Verb::answer;
-  auto* const self = const_cast<TracedProgram*>(this);
   switch (question.head.verb) {
     case Verb::copy_in:
     case Verb::copy_out: {  // memory that cannot be copied at once: part of it is a device's, or missing
-      Bus bus(space_->regions, *self);
+      Bus bus(space_->regions, *this);
       const bool in = question.head.verb == Verb::copy_in;
       const bool done =
           in ? bus.read(value[0], room.data(), value[1]) : bus.write(value[0], bytes.data(), bytes.size());
@@ -170,7 +169,7 @@ Result<Packet> TracedProgram::ask(Packet question, std::span<const std::byte> by
       return answer;
     }
     case Verb::install:
-      answer.head.result = TRY(self->give(question.descriptor, static_cast<int>(value[0])));
+      answer.head.result = TRY(give(question.descriptor, static_cast<int>(value[0])));
       return answer;
     case Verb::take_back:
       if (thread_ != nullptr) TRY(thread_->run(SYS_close, {value[0]}));
@@ -213,7 +212,7 @@ Result<int> TracedProgram::give(int descriptor, int flags) {
   return given;
 }
 
-Result<int> TracedProgram::receive(int socket, int flags) const {
+Result<int> TracedProgram::receive(int socket, int flags) {
   const std::uint64_t place = TRY(thread_->scratch());
   Letter letter(place);
   int low = -1;
@@ -233,7 +232,7 @@ Result<int> TracedProgram::receive(int socket, int flags) const {
 
 // --- private memory for DMA ----------------------------------------------------------------------------------
 
-Result<Packet> TracedProgram::share(std::uint64_t first, std::uint64_t bytes) const {
+Result<Packet> TracedProgram::share(std::uint64_t first, std::uint64_t bytes) {
   if (thread_ == nullptr) return fail(EFAULT, "no thread of the process is in a call");
   const std::string maps = maps_text();
   space_->forget_unmapped(parse_mappings(maps));
@@ -266,9 +265,9 @@ Result<Packet> TracedProgram::share(std::uint64_t first, std::uint64_t bytes) co
 
 // While the content moves no thread may write there; read-only pages would not do, because the kernel itself writes
 // into a thread's memory (rseq).
-Result<> TracedProgram::move(const Mapping& line, std::uint64_t first, std::uint64_t bytes, int file) const {
+Result<> TracedProgram::move(const Mapping& line, std::uint64_t first, std::uint64_t bytes, int file) {
   const auto prot = static_cast<std::uint64_t>(line.prot);
-  const int given = TRY(const_cast<TracedProgram*>(this)->give(file, O_CLOEXEC));
+  const int given = TRY(give(file, O_CLOEXEC));
   space_->others.stop_others(*thread_);
   Result<std::uint64_t> done = fail(EFAULT, "the memory cannot be read");
   if (copy_to_file(*this, first, bytes, file))

@@ -111,14 +111,14 @@ class TracedProgram final : public RemoteProgram, public PlainMemory {
   };
 
   // Public here: what another process asks about a file of its own that this program uses is answered in the same way.
-  Result<Packet> ask(Packet question, std::span<const std::byte> bytes, std::span<std::byte> room) const override;
+  Result<Packet> ask(Packet question, std::span<const std::byte> bytes, std::span<std::byte> room) override;
 
  private:
   TracedProgram(pid_t process, int maps, int pidfd, Owner& owner, std::shared_ptr<Space> space)
       : RemoteProgram(process, maps, owner), pidfd_(pidfd), space_(std::move(space)) {}
-  Result<Packet> share(std::uint64_t first, std::uint64_t bytes) const;
-  Result<> move(const Mapping& line, std::uint64_t first, std::uint64_t bytes, int file) const;
-  Result<int> receive(int socket, int flags) const;
+  Result<Packet> share(std::uint64_t first, std::uint64_t bytes);
+  Result<> move(const Mapping& line, std::uint64_t first, std::uint64_t bytes, int file);
+  Result<int> receive(int socket, int flags);
 
   const int pidfd_;
   const std::shared_ptr<Space> space_;

@@ -327,10 +327,10 @@ bool answer_ioctl(Tracee& thread, const SystemCall& call, OpenFile& open) {
 
 bool answer_stat(Tracee& thread, const SystemCall& call) {
   struct stat status{};
-  const long result = describe_handle(thread, call.descriptor(0), status);
-  if (result == kNotOurs) return false;
-  const bool told = result < 0 || thread.program().poke(call.argument[1], &status, sizeof status);
-  thread.answer(told ? result : -EFAULT);
+  const auto result = describe_handle(thread, call.descriptor(0), status);
+  if (!result) return false;
+  const bool told = *result < 0 || thread.program().poke(call.argument[1], &status, sizeof status);
+  thread.answer(told ? *result : -EFAULT);
   return true;
 }
 

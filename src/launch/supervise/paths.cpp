@@ -52,32 +52,14 @@ namespace {
 using shim::raw;
 using shim::word;
 
-enum class Kind : std::uint8_t { open, creat, open2, stat, statx, access, link, folder, file_system, current };
+struct Work;
 
 // Where the arguments are; kNone: the current folder, no flags.
 constexpr int kNone = -1;
 struct PathCall {
   int number;
-  Kind kind;
+  bool (*answer)(Work& work);
   int folder, path, flags;
-};
-constexpr PathCall kCalls[] = {
-    {SYS_openat, Kind::open, 0, 1, 2},
-    {SYS_open, Kind::open, kNone, 0, 1},
-    {SYS_creat, Kind::creat, kNone, 0, kNone},
-    {SYS_openat2, Kind::open2, 0, 1, kNone},
-    {SYS_newfstatat, Kind::stat, 0, 1, 3},
-    {SYS_stat, Kind::stat, kNone, 0, kNone},
-    {SYS_lstat, Kind::stat, kNone, 0, kNone},
-    {SYS_statx, Kind::statx, 0, 1, 2},
-    {SYS_access, Kind::access, kNone, 0, kNone},
-    {SYS_faccessat, Kind::access, 0, 1, kNone},
-    {SYS_faccessat2, Kind::access, 0, 1, 3},
-    {SYS_readlink, Kind::link, kNone, 0, kNone},
-    {SYS_readlinkat, Kind::link, 0, 1, kNone},
-    {SYS_chdir, Kind::folder, kNone, 0, kNone},
-    {SYS_statfs, Kind::file_system, kNone, 0, kNone},
-    {SYS_getcwd, Kind::current, kNone, kNone, kNone},
 };
 
 // One call at work.
@@ -138,6 +120,12 @@ bool open_as(Work& work, int flags, std::uint64_t mode) {
   return work.say(opened ? static_cast<long>(*opened) : -opened.error().code);
 }
 
+bool open_plain(Work& work) {
+  return open_as(work, work.flags(), work.call.argument[static_cast<unsigned>(work.form.flags) + 1]);
+}
+
+bool open_new(Work& work) { return open_as(work, O_CREAT | O_WRONLY | O_TRUNC, work.after_path(1)); }
+
 bool open_how(Work& work) {
   struct open_how how{};
   const std::size_t known = std::min<std::uint64_t>(work.after_path(2), sizeof how);
@@ -166,8 +154,7 @@ std::optional<long> stat_of_handle(const Work& work, int flags, struct stat& out
     descriptor = shim::descriptor_link(work.folder(), work.path);
   }
   if (descriptor < 0) return std::nullopt;
-  const long result = describe_handle(work.thread, descriptor, out);
-  return result == kNotOurs ? std::nullopt : std::optional(result);
+  return describe_handle(work.thread, descriptor, out);
 }
 
 // The program's name for the file of a descriptor alone; nullptr: it is none of the view's /sys.
@@ -317,11 +304,32 @@ bool current_folder(Work& work) {
   return work.say(work.thread.program().poke(work.call.argument[0], text, bytes) ? static_cast<long>(bytes) : -EFAULT);
 }
 
+// --- all of them -----------------------------------------------------------------------------------------------
+
+constexpr PathCall kCalls[] = {
+    {SYS_openat, open_plain, 0, 1, 2},
+    {SYS_open, open_plain, kNone, 0, 1},
+    {SYS_creat, open_new, kNone, 0, kNone},
+    {SYS_openat2, open_how, 0, 1, kNone},
+    {SYS_newfstatat, stat_path, 0, 1, 3},
+    {SYS_stat, stat_path, kNone, 0, kNone},
+    {SYS_lstat, stat_path, kNone, 0, kNone},
+    {SYS_statx, statx_path, 0, 1, 2},
+    {SYS_access, access_path, kNone, 0, kNone},
+    {SYS_faccessat, access_path, 0, 1, kNone},
+    {SYS_faccessat2, access_path, 0, 1, 3},
+    {SYS_readlink, read_link, kNone, 0, kNone},
+    {SYS_readlinkat, read_link, 0, 1, kNone},
+    {SYS_chdir, change_folder, kNone, 0, kNone},
+    {SYS_statfs, file_system_of_path, kNone, 0, kNone},
+    {SYS_getcwd, current_folder, kNone, kNone, kNone},
+};
+
 }  // namespace
 
-long describe_handle(Tracee& thread, int descriptor, struct stat& out) {
+std::optional<long> describe_handle(Tracee& thread, int descriptor, struct stat& out) {
   const auto open = handle_of(thread, descriptor);
-  if (!open) return kNotOurs;
+  if (!open) return std::nullopt;
   const auto copy = thread.program().take(descriptor);
   if (!copy) return -copy.error().code;
   const int result = ::fstat(*copy, &out);
@@ -342,29 +350,7 @@ bool answer_path_call(Tracee& thread, const SystemCall& call) {
   shim::observe(thread.program().pid());
   if (form->path != kNone && !read_path(thread, call.argument[static_cast<unsigned>(form->path)], work.path))
     return false;
-  switch (form->kind) {
-    case Kind::open:
-      return open_as(work, work.flags(), call.argument[static_cast<unsigned>(form->flags) + 1]);
-    case Kind::creat:
-      return open_as(work, O_CREAT | O_WRONLY | O_TRUNC, work.after_path(1));
-    case Kind::open2:
-      return open_how(work);
-    case Kind::stat:
-      return stat_path(work);
-    case Kind::statx:
-      return statx_path(work);
-    case Kind::access:
-      return access_path(work);
-    case Kind::link:
-      return read_link(work);
-    case Kind::folder:
-      return change_folder(work);
-    case Kind::file_system:
-      return file_system_of_path(work);
-    case Kind::current:
-      return current_folder(work);
-  }
-  return false;
+  return form->answer(work);
 }
 
 }  // namespace softiommu::launch

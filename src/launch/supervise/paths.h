@@ -8,6 +8,8 @@
 
 #include <sys/stat.h>
 
+#include <optional>
+
 #include "launch/supervise/tracee.h"
 
 namespace softiommu::launch {
@@ -15,8 +17,7 @@ namespace softiommu::launch {
 // False: the call has nothing of ours and is to be made as it is. True: it has been answered.
 bool answer_path_call(Tracee& thread, const SystemCall& call);
 
-// What stands behind one of the program's descriptors, for stat: as the call's result. kNotOurs: not a handle.
-constexpr long kNotOurs = -4096;  // no errno
-long describe_handle(Tracee& thread, int descriptor, struct stat& out);
+// What stands behind one of the program's descriptors, for stat: as the call's result. nullopt: not a handle.
+std::optional<long> describe_handle(Tracee& thread, int descriptor, struct stat& out);
 
 }  // namespace softiommu::launch

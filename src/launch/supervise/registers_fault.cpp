@@ -21,8 +21,6 @@
 namespace softiommu::launch {
 namespace {
 
-constexpr std::size_t kLongest = 15;  // bytes of an x86 instruction
-
 struct Pair {
   int frame;
   unsigned long long user_regs_struct::* thread;
@@ -109,7 +107,7 @@ int answer_fault(Tracee& thread) {
   if (!frame.fetch()) return SIGSEGV;
   Registers registers = frame.registers();
   std::array<std::uint8_t, 16> code{};
-  const std::size_t known = program.peek(registers.rip(), code.data(), kLongest);
+  const std::size_t known = program.peek(registers.rip(), code.data(), kLongestInstruction);
   const auto instruction = decode_cached(registers.rip(), {code.data(), known});
   if (!instruction || (has_vectors(*instruction) && !frame.fetch_vectors())) {
     say_unknown(registers.rip(), reinterpret_cast<std::uintptr_t>(info.si_addr), {code.data(), known});

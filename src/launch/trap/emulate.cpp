@@ -24,7 +24,6 @@ enum Flag : std::uint64_t {
 };
 constexpr std::uint64_t kArithmetic = kCarry | kParity | kAdjust | kZero | kSign | kOverflow;
 
-constexpr std::uint64_t low_bits(unsigned bytes) { return bytes >= 8 ? ~0ull : (1ull << (bytes * 8)) - 1; }
 constexpr std::uint64_t sign_bit(unsigned bytes) { return 1ull << (bytes * 8 - 1); }
 constexpr std::uint64_t sign_extended(std::uint64_t value, unsigned bytes) {
   return (value & sign_bit(bytes)) != 0 ? value | ~low_bits(bytes) : value & low_bits(bytes);

@@ -16,14 +16,13 @@
 namespace softiommu::launch {
 namespace {
 
-constexpr std::size_t kLongest = 15;  // bytes of an x86 instruction
 constexpr std::uintptr_t kPageBytes = 4096;
 
 // Instructions may end at the last byte before unmapped memory.
 std::size_t read_code(std::uintptr_t rip, std::array<std::uint8_t, 16>& code) {
-  if (guarded_copy(code.data(), reinterpret_cast<const void*>(rip), kLongest)) return kLongest;
+  if (guarded_copy(code.data(), reinterpret_cast<const void*>(rip), kLongestInstruction)) return kLongestInstruction;
   const std::size_t rest = kPageBytes - rip % kPageBytes;
-  return rest < kLongest && guarded_copy(code.data(), reinterpret_cast<const void*>(rip), rest) ? rest : 0;
+  return rest < kLongestInstruction && guarded_copy(code.data(), reinterpret_cast<const void*>(rip), rest) ? rest : 0;
 }
 
 // A line put together without allocating.

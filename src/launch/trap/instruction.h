@@ -2,11 +2,14 @@
 // One memory instruction, decoded to what the emulation needs, and a cache of them by address.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <span>
 
 namespace softiommu::launch {
+
+constexpr std::size_t kLongestInstruction = 15;  // bytes (Intel SDM 2, 2.3.11)
 
 enum class Operation : std::uint8_t {
   load,   // reg <- memory, zero- or sign-extended

@@ -16,8 +16,6 @@ constexpr int kGregs[16] = {REG_RAX, REG_RCX, REG_RDX, REG_RBX, REG_RSP, REG_RBP
                             REG_R8,  REG_R9,  REG_R10, REG_R11, REG_R12, REG_R13, REG_R14, REG_R15};
 constexpr unsigned kHighByteShift = 8;
 
-constexpr std::uint64_t low_bits(unsigned bytes) { return bytes >= 8 ? ~0ull : (1ull << (bytes * 8)) - 1; }
-
 // XSAVE state components (Intel SDM 1, 13.1) and the image's layout.
 enum Component : unsigned { kX87 = 0, kSse = 1, kAvx = 2, kOpmask = 5, kZmmHigh256 = 6, kHigh16Zmm = 7 };
 constexpr unsigned kLegacyXmm = 160, kHeader = 512;

@@ -12,6 +12,9 @@
 
 namespace softiommu::launch {
 
+// Of a value that has so many bytes.
+constexpr std::uint64_t low_bits(unsigned bytes) { return bytes >= 8 ? ~0ull : (1ull << (bytes * 8)) - 1; }
+
 class Registers {
  public:
   static constexpr unsigned kRsp = 4, kRcx = 1, kRax = 0, kRsi = 6, kRdi = 7;

@@ -25,9 +25,9 @@ constexpr std::uint32_t low_half(unsigned argument) {
 constexpr std::uint32_t high_half(unsigned argument) { return low_half(argument) + sizeof(std::uint32_t); }
 
 // A filter is a row of rules: "this call, under these conditions, stops". A rule whose call is another is skipped.
-class Rules {
+class FilterRules {
  public:
-  Rules() {
+  FilterRules() {
     load(offsetof(seccomp_data, arch));
     emit(BPF_JMP | BPF_JEQ | BPF_K, AUDIT_ARCH_X86_64, 1, 0);
     allow();
@@ -45,7 +45,7 @@ class Rules {
   }
   void on_address(int number, std::uint32_t upper) { rule(number, {{high_half(0), BPF_JEQ, upper, true}}); }
   void ioctls() { rule(SYS_ioctl, {{low_half(1), BPF_JEQ, kVfioType, true, kTypeShift, kTypeMask}}); }
-  // A file's mapping; with `any` of any descriptor.
+  // A file's mapping, by a descriptor that may be a handle; the other one: by any descriptor.
   void mappings_of_handles() {
     constexpr unsigned kFlags = 3, kDescriptor = 4;
     rule(SYS_mmap, {{low_half(kFlags), BPF_JSET, MAP_ANONYMOUS, false},
@@ -116,7 +116,7 @@ class Rules {
 constexpr int kOnDescriptor[] = {SYS_read,   SYS_write,   SYS_readv,   SYS_writev,   SYS_pread64, SYS_pwrite64,
                                  SYS_preadv, SYS_pwritev, SYS_preadv2, SYS_pwritev2, SYS_fstat};
 
-void add_window(Rules& rules, std::uint32_t upper) {
+void add_window(FilterRules& rules, std::uint32_t upper) {
   for (const int number : {SYS_munmap, SYS_mremap, SYS_mprotect, SYS_madvise}) rules.on_address(number, upper);
   rules.mappings_onto(upper);
 }
@@ -124,7 +124,7 @@ void add_window(Rules& rules, std::uint32_t upper) {
 }  // namespace
 
 std::vector<sock_filter> program_filter() {
-  Rules rules;
+  FilterRules rules;
   rules.ioctls();
   for (const int number : kOnDescriptor) rules.on_handle(number, 0);
   for (const int number : {SYS_fcntl, SYS_dup, SYS_dup2, SYS_dup3}) rules.on_handle(number, 0);
@@ -141,13 +141,13 @@ std::vector<sock_filter> program_filter() {
 }
 
 std::vector<sock_filter> window_filter(std::uint32_t upper) {
-  Rules rules;
+  FilterRules rules;
   add_window(rules, upper);
   return rules.finish();
 }
 
 std::vector<sock_filter> low_handle_filter() {
-  Rules rules;
+  FilterRules rules;
   for (const int number : kOnDescriptor) rules.always({number});
   rules.always({SYS_fcntl, SYS_dup, SYS_dup2, SYS_dup3});
   rules.mappings_of_files();

@@ -309,7 +309,7 @@ bool answer_address_call(Tracee& thread, const SystemCall& call) {
 
 bool answer_mmap(Tracee& thread, const SystemCall& call) {
   const bool of_file = (call.argument[3] & MAP_ANONYMOUS) == 0;
-  const auto open = of_file ? handle_of(thread, call.descriptor(4)) : Descriptors::Use();
+  const auto open = of_file ? handle_of(thread, call.integer(4)) : Descriptors::Use();
   if (!open) return answer_address_call(thread, call);
   const Served served(thread);
   thread.answer(map_handle(thread, call, open));
@@ -320,14 +320,14 @@ bool answer_ioctl(Tracee& thread, const SystemCall& call, OpenFile& open) {
   release_closed();
   const Served served(thread);
   const long result = open.file->ioctl(static_cast<unsigned>(call.argument[1]), call.argument[2]);
-  see_low_handles(thread, call.descriptor(0));  // it came over a socket, or by dup2
+  see_low_handles(thread, call.integer(0));  // it came over a socket, or by dup2
   thread.answer(result);
   return true;
 }
 
 bool answer_stat(Tracee& thread, const SystemCall& call) {
   struct stat status{};
-  const auto result = describe_handle(thread, call.descriptor(0), status);
+  const auto result = describe_handle(thread, call.integer(0), status);
   if (!result) return false;
   const bool told = *result < 0 || thread.program().poke(call.argument[1], &status, sizeof status);
   thread.answer(told ? *result : -EFAULT);
@@ -434,7 +434,7 @@ bool answer_handle_call(Tracee& thread, const SystemCall& call) {
     case SYS_prctl:
       return answer_own_filter(thread, call);
     default: {
-      const auto open = handle_of(thread, call.descriptor(call.number == SYS_epoll_ctl ? 2 : 0));
+      const auto open = handle_of(thread, call.integer(call.number == SYS_epoll_ctl ? 2 : 0));
       return open && answer_on(thread, call, *open.get());
     }
   }

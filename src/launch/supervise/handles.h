@@ -24,8 +24,3 @@ bool answer_handle_call(Tracee& thread, const SystemCall& call);
 void release_closed();
 
 }  // namespace softiommu::launch
-
-namespace softiommu::shim {
-// The process whose paths are asked for (shim/paths.cpp).
-void observe(pid_t process);
-}  // namespace softiommu::shim

@@ -28,7 +28,7 @@ std::string read_proc(pid_t process, const char* name) {
 }
 
 // Where the program's environment begins: the 50th field of stat (proc(5)); the name before may hold spaces.
-std::uint64_t environment_of(pid_t process) {
+std::uint64_t environment_start(pid_t process) {
   constexpr int kStateField = 3, kEnvironmentStart = 50;
   const std::string text = read_proc(process, "stat");
   const std::size_t end = text.rfind(')');
@@ -42,7 +42,7 @@ std::uint64_t environment_of(pid_t process) {
 // The variable gets another name, in the new program's memory.
 void drop_variable(pid_t process, std::size_t offset) {
   char other = '_';
-  const std::uint64_t start = environment_of(process);
+  const std::uint64_t start = environment_start(process);
   const iovec here{&other, 1}, there{reinterpret_cast<void*>(start + offset), 1};
   if (start != 0) (void)::process_vm_writev(process, &here, 1, &there, 1, 0);
 }

@@ -31,8 +31,8 @@ uint64_t hidden_bits[SOFTIOMMU_MAX_DESCRIPTORS / 64];
 
 namespace {
 long observed = 0;
-}
 void observe(pid_t process) { observed = process; }
+}  // namespace
 long observed_process() { return observed; }
 long observed_folder(int dirfd, char (&out)[PATH_MAX]) {
   char link[48];
@@ -69,8 +69,8 @@ struct Work {
   const PathCall& form;
   char path[PATH_MAX];
 
-  int folder() const { return form.folder == kNone ? AT_FDCWD : call.descriptor(static_cast<unsigned>(form.folder)); }
-  int flags() const { return form.flags == kNone ? 0 : call.descriptor(static_cast<unsigned>(form.flags)); }
+  int folder() const { return form.folder == kNone ? AT_FDCWD : call.integer(static_cast<unsigned>(form.folder)); }
+  int flags() const { return form.flags == kNone ? 0 : call.integer(static_cast<unsigned>(form.flags)); }
   // The argument that many places behind the path.
   std::uint64_t after_path(unsigned places) const { return call.argument[static_cast<unsigned>(form.path) + places]; }
   bool tell(std::uint64_t to, const void* from, std::size_t bytes) const {
@@ -330,11 +330,9 @@ constexpr PathCall kCalls[] = {
 std::optional<long> describe_handle(Tracee& thread, int descriptor, struct stat& out) {
   const auto open = handle_of(thread, descriptor);
   if (!open) return std::nullopt;
-  const auto copy = thread.program().take(descriptor);
-  if (!copy) return -copy.error().code;
-  const int result = ::fstat(*copy, &out);
-  ::close(*copy);
-  if (result != 0) return -EBADF;
+  const auto status = thread.program().status_of(descriptor);
+  if (!status) return -status.error().code;
+  out = *status;
   constexpr unsigned kAnonymousMode = 0600;  // an anonymous inode has no file type
   const dev_t number = open->file->device_number();
   out.st_mode = number != 0 ? S_IFCHR | 0600u : kAnonymousMode;

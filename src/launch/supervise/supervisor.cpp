@@ -47,10 +47,6 @@ void end_unserved(pid_t process, const Error& error) {
   ::kill(process, SIGKILL);
 }
 
-bool is_end(const siginfo_t& info) {
-  return info.si_code == CLD_EXITED || info.si_code == CLD_KILLED || info.si_code == CLD_DUMPED;
-}
-
 // A new thread or process stops before it runs. False: it has been killed.
 bool wait_for_first_stop(pid_t thread) {
   int status = 0;
@@ -216,13 +212,13 @@ void Supervisor::event(Tracee& thread, int number, int signal) {
 
 void Supervisor::stopped_by_filter(Tracee& thread) {
   const auto call = thread.call();
-  if (!call) return thread.pass();
+  if (!call) return thread.go_on();
   if (call->number == SYS_wait4 || call->number == SYS_waitid) {
     reap_ended();
-    return thread.pass();
+    return thread.go_on();
   }
-  if (thread.program().entered()) return thread.pass();
-  if (!answer_path_call(thread, *call) && !answer_handle_call(thread, *call)) thread.pass();
+  if (thread.program().entered()) return thread.go_on();
+  if (!answer_path_call(thread, *call) && !answer_handle_call(thread, *call)) thread.go_on();
 }
 
 void Supervisor::signalled(Tracee& thread, int signal) {

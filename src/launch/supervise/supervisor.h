@@ -32,8 +32,8 @@ class Supervisor final : public Bystanders {
   void handle(pid_t thread, int status);
   void ended(pid_t thread);
   void reap_ended();
-  void event(Tracee& thread, int event, int signal);
-  void made_child(Tracee& parent, int event);
+  void event(Tracee& thread, int number, int signal);
+  void made_child(Tracee& parent, int number);
   void executed(Tracee& thread);
   void signalled(Tracee& thread, int signal);
   void stopped_by_filter(Tracee& thread);

@@ -152,6 +152,15 @@ Result<int> TracedProgram::take(int descriptor) const {
   return static_cast<int>(got);
 }
 
+Result<struct stat> TracedProgram::status_of(int descriptor) const {
+  struct stat status{};
+  const int copy = TRY(take(descriptor));
+  const bool known = ::fstat(copy, &status) == 0;
+  ::close(copy);
+  if (!known) return fail(EBADF, "the descriptor has no file");
+  return status;
+}
+
 // --- what a served program is asked --------------------------------------------------------------------------
 
 Result<Packet> TracedProgram::ask(Packet question, std::span<const std::byte> bytes, std::span<std::byte> room) {
@@ -175,11 +184,8 @@ Result<Packet> TracedProgram::ask(Packet question, std::span<const std::byte> by
       if (thread_ != nullptr) TRY(thread_->run(SYS_close, {value[0]}));
       return answer;
     case Verb::file_of: {
-      struct stat status{};
-      const int copy = TRY(take(static_cast<int>(value[0])));
-      const bool known = ::fstat(copy, &status) == 0 && S_ISSOCK(status.st_mode);
-      ::close(copy);
-      if (!known) return fail(EINVAL, "the descriptor is not a file of ours");
+      const auto status = TRY(status_of(static_cast<int>(value[0])));
+      if (!S_ISSOCK(status.st_mode)) return fail(EINVAL, "the descriptor is not a file of ours");
       answer.head.value[0] = status.st_ino;
       return answer;
     }

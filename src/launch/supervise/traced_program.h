@@ -6,6 +6,8 @@
 // thread makes.
 #pragma once
 
+#include <sys/stat.h>
+
 #include <memory>
 #include <vector>
 
@@ -81,6 +83,8 @@ class TracedProgram final : public RemoteProgram, public PlainMemory {
 
   // A duplicate of its descriptor. EBADF.
   Result<int> take(int descriptor) const;
+  // What fstat says of it. EBADF.
+  Result<struct stat> status_of(int descriptor) const;
   // Puts a duplicate of ours among its handles; made by the thread that is served.
   Result<int> give(int descriptor, int flags);
   // A child that has just been forked from this process gets private copies of what was moved here.

@@ -31,10 +31,6 @@ long trace(int request, pid_t thread, std::uintptr_t address, Data* data) {
 
 bool set_mask(pid_t thread, std::uint64_t mask) { return trace(PTRACE_SETSIGMASK, thread, sizeof mask, &mask) == 0; }
 
-bool is_end(const siginfo_t& info) {
-  return info.si_code == CLD_EXITED || info.si_code == CLD_KILLED || info.si_code == CLD_DUMPED;
-}
-
 // The first thread of a process is a zombie that nobody is told of, as long as the others have not been waited for.
 bool is_zombie(pid_t thread) {
   char path[32], text[256];
@@ -97,8 +93,6 @@ bool Tracee::set_registers(const user_regs_struct& in) const {
 void Tracee::go_on(int signal) const {
   trace(PTRACE_CONT, thread_, 0, reinterpret_cast<void*>(static_cast<std::intptr_t>(signal)));
 }
-
-void Tracee::pass() { go_on(); }
 
 bool Tracee::begin() {
   if (begun_) return true;

@@ -5,6 +5,7 @@
 // Registers and the instruction pointer are as before when it goes on; signals wait as long as calls are made.
 #pragma once
 
+#include <signal.h>
 #include <sys/types.h>
 #include <sys/user.h>
 
@@ -22,8 +23,14 @@ struct SystemCall {
   long number = -1;
   std::array<std::uint64_t, 6> argument{};
 
-  int descriptor(unsigned which) const { return static_cast<int>(argument[which]); }
+  // Of an argument that is an int: the kernel does not look at the upper half.
+  int integer(unsigned which) const { return static_cast<int>(argument[which]); }
 };
+
+// Does waitid tell of an end, not of a stop?
+inline bool is_end(const siginfo_t& info) {
+  return info.si_code == CLD_EXITED || info.si_code == CLD_KILLED || info.si_code == CLD_DUMPED;
+}
 
 class Tracee {
  public:
@@ -43,8 +50,6 @@ class Tracee {
   Result<std::uint64_t> run(long number, const std::array<std::uint64_t, 6>& arguments = {});
   // The call is over (it is not made if run() did not), and the thread goes on.
   void answer(long result);
-  // The call is made as it is. Nothing has been run.
-  void pass();
   // The program is about to have a filter of its own: calls that run() makes shall not be judged by it.
   Result<> make_call_page();
   // A page of the program that only the supervisor writes, for run()'s arguments: kScratchBytes, this thread's own.
@@ -58,6 +63,7 @@ class Tracee {
   // --- at any stop
   bool registers(user_regs_struct& out) const;
   bool set_registers(const user_regs_struct& in) const;
+  // A call at which it stands is made as it is, if nothing has been run.
   void go_on(int signal = 0) const;
   // It waits in the kernel for its child of vfork, and cannot be stopped.
   bool in_vfork = false;

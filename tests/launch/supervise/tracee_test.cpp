@@ -143,7 +143,7 @@ TEST_F(Traced, ACallIsAnsweredWithoutBeingMade) {
 
 TEST_F(Traced, ACallThatIsPassedIsMade) {
   run([] { return ::access("/", F_OK) == 0 ? 3 : 4; });
-  thread_->pass();
+  thread_->go_on();
   EXPECT_EQ(end(), 3);
 }
 
@@ -195,7 +195,7 @@ TEST_F(Traced, ADescriptorIsGivenAndTaken) {
   ::close(*copy);
   thread_->answer(given);
   to_stop();  // the write, on a number where handles are
-  thread_->pass();
+  thread_->go_on();
   EXPECT_EQ(end(), 3);
   char byte = 0;
   EXPECT_EQ(::read(ends[0], &byte, 1), 1);
@@ -245,7 +245,7 @@ TEST_F(Traced, MovedMemoryIsFoundWhereTheProgramHasPutIt) {
   borrow_once(place(), 4096);
   thread_->answer(0);
   to_stop();  // mremap
-  thread_->pass();
+  thread_->go_on();
   to_stop();
   TracedProgram& program = thread_->program();
   EXPECT_TRUE(program.moved_parts(place(), place() + kBytes - 1).empty());
@@ -257,7 +257,7 @@ TEST_F(Traced, MovedMemoryIsFoundWhereTheProgramHasPutIt) {
   EXPECT_EQ(parts[1].line.offset, parts[0].line.offset + 4096);
   EXPECT_EQ(parts[0].line.prot, PROT_READ | PROT_WRITE);
   EXPECT_EQ(parts[1].line.prot, PROT_READ);
-  thread_->pass();
+  thread_->go_on();
   EXPECT_EQ(end(), 3);
   ::munmap(other, kBytes);
 }

@@ -52,6 +52,7 @@ struct Space {
   // mappings end, whoever still knows the program.
   void enter() { ++threads_; }
   void leave(std::uint64_t scratch);
+  // One that nobody has any more; 0: there is none.
   std::uint64_t take_scratch();
   // Files that none of the process's mappings has any more are closed.
   void forget_unmapped(const std::vector<Mapping>& mappings);
@@ -86,6 +87,7 @@ class TracedProgram final : public RemoteProgram, public PlainMemory {
   // What fstat says of it. EBADF.
   Result<struct stat> status_of(int descriptor) const;
   // Puts a duplicate of ours among its handles; made by the thread that is served.
+  // EMFILE: it has no room for one more; EFAULT: no thread is served, or its memory cannot be reached. ESRCH.
   Result<int> give(int descriptor, int flags);
   // A child that has just been forked from this process gets private copies of what was moved here.
   void make_private(Tracee& child);

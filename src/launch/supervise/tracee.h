@@ -51,12 +51,13 @@ class Tracee {
   // The call is over (it is not made if run() did not), and the thread goes on.
   void answer(long result);
   // The program is about to have a filter of its own: calls that run() makes shall not be judged by it.
+  // ESRCH: the thread has ended; EEXIST: the program has its own memory there; ENOMEM, EFAULT.
   Result<> make_call_page();
-  // A page of the program that only the supervisor writes, for run()'s arguments: kScratchBytes, this thread's own.
+  // Memory of the program that only the supervisor writes, for run()'s arguments: kScratchBytes, this thread's own.
   Result<std::uint64_t> scratch();
   static constexpr std::uint64_t kScratchBytes = 8192;
 
-  // A thread that has just been made, not in a call: from here on run() may be used, then leave().
+  // A thread that has just been made, not in a call: from here on run() may be used, then end_calls().
   void begin_calls();
   void end_calls();
 

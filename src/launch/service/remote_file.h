@@ -60,6 +60,10 @@ class RemoteFile : public File {
   // The owner's answer, -ENODEV without one. `told` gets its values and a descriptor, `text` its bytes.
   virtual long call(Verb verb, const Arguments& arguments, Packet* told = nullptr, std::string* text = nullptr) const;
   int channel() const { return channel_; }
+  // What the owner says on the reply socket, up to the call's answer; what it asks meanwhile is given.
+  long answers(int socket, Packet* told, std::string* text) const;
+  // False: the owner cannot be reached.
+  virtual bool give(int socket, const Packet& asked, std::span<const std::byte> bytes) const;
 
  private:
   class Bar final : public MmioRegion {
@@ -71,9 +75,6 @@ class RemoteFile : public File {
    private:
     RemoteFile& file_;
   };
-
-  long answers(int socket, Packet* told, std::string* text) const;
-  bool give(int socket, const Packet& asked, std::span<const std::byte> bytes) const;
 
   const int channel_;
   ServedProgram& program_;

@@ -43,33 +43,26 @@ long ForeignFile::call(Verb verb, const Arguments& arguments, Packet* told, std:
   packet.head.value = arguments;
   packet.descriptor = (*pair)[1];
   const bool sent = (*pair)[0] >= 0 && (*pair)[1] >= 0 && send_packet(channel(), packet);
-  const long result = sent ? converse((*pair)[0]) : -ENODEV;
+  const long result = sent ? answers((*pair)[0], told, text) : -ENODEV;
   for (const int end : *pair) close_hidden(end);
   return result;
 }
 
-long ForeignFile::converse(int socket) const {
-  for (;;) {
-    Packet asked;
-    std::array<std::byte, kMostBytes> bytes, room;
-    if (!wait_for_packet(socket, channel(), -1) || !receive_packet(socket, asked, bytes)) return -ENODEV;
-    if (asked.head.verb == Verb::answer) {
-      if (asked.descriptor >= 0) ::close(asked.descriptor);
-      return asked.head.result;
-    }
-    const std::size_t with = std::min<std::size_t>(asked.head.bytes, bytes.size());
-    auto& wanted = asked.head.value[1];
-    if (asked.head.verb == Verb::copy_in) wanted = std::min<std::uint64_t>(wanted, room.size());
-    auto answer = thread_.program().ask(asked, std::span(bytes).first(with), room);
-    if (asked.descriptor >= 0) ::close(asked.descriptor);
-    Packet reply = answer ? *answer : Packet{};
-    reply.head.verb = Verb::answer;
-    if (!answer) reply.head.result = -answer.error().code;
-    const bool data = answer && asked.head.verb == Verb::copy_in;
-    const bool sent = send_packet(socket, reply, std::span(room).first(data ? wanted : 0));
-    if (reply.descriptor >= 0) ::close(reply.descriptor);
-    if (!sent) return -ENODEV;
-  }
+// The program is asked, by the questions that a served call has for it.
+bool ForeignFile::give(int socket, const Packet& asked, std::span<const std::byte> bytes) const {
+  std::array<std::byte, kMostBytes> room;
+  Packet question = asked;
+  auto& wanted = question.head.value[1];
+  if (asked.head.verb == Verb::copy_in) wanted = std::min<std::uint64_t>(wanted, room.size());
+  auto answer = thread_.program().ask(question, bytes, room);
+  if (asked.descriptor >= 0) ::close(asked.descriptor);
+  Packet reply = answer ? *answer : Packet{};
+  reply.head.verb = Verb::answer;
+  if (!answer) reply.head.result = -answer.error().code;
+  const bool data = answer && asked.head.verb == Verb::copy_in;
+  const bool sent = send_packet(socket, reply, std::span(room).first(data ? wanted : 0));
+  if (reply.descriptor >= 0) ::close(reply.descriptor);
+  return sent;
 }
 
 }  // namespace softiommu::launch

@@ -19,10 +19,9 @@ class ForeignFile final : public RemoteFile {
 
  protected:
   long call(Verb verb, const Arguments& arguments, Packet* told, std::string* text) const override;
+  bool give(int socket, const Packet& asked, std::span<const std::byte> bytes) const override;
 
  private:
-  long converse(int socket) const;
-
   Tracee& thread_;
 };
 

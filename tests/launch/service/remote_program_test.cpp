@@ -15,31 +15,18 @@
 #include <thread>
 #include <vector>
 
-#include "launch/engine/shim_services.h"
-#include "machine/memory.h"
+#include "service/owner_rig.h"
 
 namespace softiommu::launch {
 namespace {
 
 constexpr std::size_t kBytes = 4 * 4096;
 
-std::uint64_t hidden[SOFTIOMMU_MAX_DESCRIPTORS / 64], owned[SOFTIOMMU_MAX_DESCRIPTORS / 64];
-SoftiommuThread this_thread{};
-const SoftiommuShim services = {SOFTIOMMU_ABI_VERSION, owned, hidden, [] { return &this_thread; }, ""};
-
-struct FakeOwner final : Owner {
-  std::unique_ptr<Memory> physical = *Memory::create({});
-  Result<int> make_handle(std::shared_ptr<File>, int) override { return fail(EMFILE, "no handles here"); }
-  std::shared_ptr<File> file_of_handle(std::uint64_t) override { return nullptr; }
-  Memory* memory() override { return physical.get(); }
-  AccountTable* accounts() override { return nullptr; }
-};
-
 // The child waits with memory of three kinds: private, shared without a descriptor, shared by a file that only it has.
 class Remote : public testing::Test {
  protected:
   void SetUp() override {
-    shim_services = &services;
+    install_shim_services();
     private_ = map(MAP_PRIVATE | MAP_ANONYMOUS, -1);
     shared_ = map(MAP_SHARED | MAP_ANONYMOUS, -1);
     const int file = ::memfd_create("test", MFD_CLOEXEC);

@@ -19,26 +19,13 @@
 #include <cstring>
 #include <filesystem>
 
-#include "launch/engine/shim_services.h"
 #include "launch/supervise/filter.h"
 #include "launch/supervise/registers_fault.h"
 #include "launch/supervise/traced_program.h"
-#include "machine/memory.h"
+#include "service/owner_rig.h"
 
 namespace softiommu::launch {
 namespace {
-
-std::uint64_t hidden[SOFTIOMMU_MAX_DESCRIPTORS / 64], owned[SOFTIOMMU_MAX_DESCRIPTORS / 64];
-SoftiommuThread this_thread{};
-const SoftiommuShim services = {SOFTIOMMU_ABI_VERSION, owned, hidden, [] { return &this_thread; }, ""};
-
-struct FakeOwner final : Owner {
-  std::unique_ptr<Memory> physical = *Memory::create({});
-  Result<int> make_handle(std::shared_ptr<File>, int) override { return fail(EMFILE, "no handles here"); }
-  std::shared_ptr<File> file_of_handle(std::uint64_t) override { return nullptr; }
-  Memory* memory() override { return physical.get(); }
-  AccountTable* accounts() override { return nullptr; }
-};
 
 struct NoOthers final : Bystanders {
   void stop_others(const Tracee&) override {}
@@ -65,7 +52,7 @@ std::byte* map_pages() {
 class Traced : public testing::Test {
  protected:
   void SetUp() override {
-    shim_services = &services;
+    install_shim_services();
     memory_ = map_pages();
   }
   ~Traced() override {

@@ -63,6 +63,9 @@ constexpr bool is_aligned(std::uint64_t value, std::uint64_t power_of_two) { ret
 constexpr std::uint64_t align_down(std::uint64_t value, std::uint64_t power_of_two) {
   return value & ~(power_of_two - 1);
 }
+constexpr std::uint64_t align_up(std::uint64_t value, std::uint64_t power_of_two) {
+  return align_down(value + (power_of_two - 1), power_of_two);
+}
 
 // The id under which a device's transactions reach its IOMMU: PCI requester id, SMMU stream id.
 using StreamId = std::uint32_t;

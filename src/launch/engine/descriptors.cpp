@@ -70,6 +70,21 @@ void mark_spread_locked(OpenFile& open, HandleTable* table) {
 
 }  // namespace
 
+int OpenFile::shown_flags() const {
+  constexpr int kLargeFile = 0100000;  // O_LARGEFILE, which libc defines as 0 here
+  return flags.load() | kLargeFile;
+}
+
+void OpenFile::change_flags(int wanted) {
+  constexpr int kChangeable = O_APPEND | O_NONBLOCK | O_ASYNC | O_DIRECT | O_NOATIME;
+  flags = (flags & ~kChangeable) | (wanted & kChangeable);
+}
+
+unsigned mode_of(dev_t number) {
+  constexpr unsigned kOwnersAlone = 0600;
+  return number != 0 ? S_IFCHR | kOwnersAlone : kOwnersAlone;
+}
+
 int hide_descriptor(int fd) {
   int high = ::fcntl(fd, F_DUPFD_CLOEXEC, kLeastHidden);
   if (high < 0) high = ::fcntl(fd, F_DUPFD_CLOEXEC, 3);  // a small RLIMIT_NOFILE

@@ -48,7 +48,14 @@ struct OpenFile {
   bool spread = false;  // another process may hold it
   std::function<void()> on_release;
   OpenFile* next_free = nullptr;
+
+  // fcntl(2): F_GETFL and F_SETFL.
+  int shown_flags() const;
+  void change_flags(int wanted);
 };
+
+// What stat says of a file with this device_number(): a character device, or an anonymous inode, which has no type.
+unsigned mode_of(dev_t number);
 
 class Descriptors {
  public:

@@ -32,7 +32,7 @@ namespace softiommu::launch {
 namespace {
 
 constexpr std::uint64_t kPageBytes = 4096;
-std::uint64_t page_up(std::uint64_t bytes) { return (bytes + kPageBytes - 1) & ~(kPageBytes - 1); }
+std::uint64_t page_up(std::uint64_t bytes) { return align_up(bytes, kPageBytes); }
 
 Memory* pinned_memory() { return engine->memory(); }
 
@@ -77,21 +77,19 @@ long call_replace(int from, int fd, int flags) { return engine->descriptors.repl
 
 long get_flags(int fd) {
   const auto use = engine->descriptors.find(fd);
-  return use ? use->flags.load() | 0100000 /* O_LARGEFILE, which libc defines as 0 here */ : -EBADF;
+  return use ? use->shown_flags() : -EBADF;
 }
 long set_flags(int fd, int flags) {
-  constexpr int kChangeable = O_APPEND | O_NONBLOCK | O_ASYNC | O_DIRECT | O_NOATIME;
   const auto use = engine->descriptors.find(fd);
   if (!use) return -EBADF;
-  use->flags = (use->flags & ~kChangeable) | (flags & kChangeable);
+  use->change_flags(flags);
   return 0;
 }
 
 long describe(int fd, SoftiommuNode* out) {
   return with_file(fd, [&](OpenFile& open, const auto&) -> long {
     const dev_t number = open.file->device_number();
-    constexpr unsigned kAnonymousMode = 0600;  // an anonymous inode has no file type
-    *out = {number != 0 ? S_IFCHR | 0600u : kAnonymousMode, number, open.inode, {}};
+    *out = {mode_of(number), number, open.inode, {}};
     const std::string path = open.file->path();
     std::strncpy(out->path, path.c_str(), sizeof out->path - 1);
     return 0;
@@ -180,16 +178,7 @@ long map_trapped(const Placement& wish, OpenFile& open, MmapPlan& plan, std::sha
   void* pages = ::mmap(address, bytes, PROT_NONE, placed, -1, 0);
   if (pages == MAP_FAILED) return -errno;
   make_defined_for_memcheck(pages, page_up(bytes));
-  TrapRegion region;
-  region.first = reinterpret_cast<std::uintptr_t>(pages);
-  region.last = region.first + page_up(bytes) - 1;
-  region.registers = plan.registers;
-  region.offset = plan.offset;
-  region.physical = plan.physical;
-  region.enabled = plan.enabled;
-  region.enabled_context = plan.enabled_context;
-  region.readable = (prot & (PROT_READ | PROT_WRITE)) != 0;
-  region.writable = (prot & PROT_WRITE) != 0;
+  TrapRegion region = region_of(plan, reinterpret_cast<std::uintptr_t>(pages), bytes, prot);
   region.holds = std::move(holds);
   region.open = &open;
   region.file_offset = file_offset;

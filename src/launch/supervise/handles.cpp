@@ -26,7 +26,7 @@ namespace softiommu::launch {
 namespace {
 
 constexpr std::uint64_t kPage = 4096, kNoDescriptor = ~std::uint64_t{0};
-std::uint64_t page_up(std::uint64_t bytes) { return (bytes + kPage - 1) & ~(kPage - 1); }
+std::uint64_t page_up(std::uint64_t bytes) { return align_up(bytes, kPage); }
 
 // The files see this program as their caller, and its thread makes the calls that they need.
 class Served {
@@ -157,19 +157,16 @@ long duplicate(Tracee& thread, std::uint64_t descriptor, std::uint64_t command, 
 }
 
 bool control(Tracee& thread, const SystemCall& call, OpenFile& open) {
-  constexpr int kLargeFile = 0100000;  // which libc defines as 0 here
-  constexpr int kChangeable = O_APPEND | O_NONBLOCK | O_ASYNC | O_DIRECT | O_NOATIME;
-  const auto argument = static_cast<int>(call.argument[2]);
   switch (call.argument[1]) {
     case F_DUPFD:
     case F_DUPFD_CLOEXEC:
       thread.answer(duplicate(thread, call.argument[0], call.argument[1], call.argument[2]));
       return true;
     case F_GETFL:
-      thread.answer(open.flags.load() | kLargeFile);
+      thread.answer(open.shown_flags());
       return true;
     case F_SETFL:
-      open.flags = (open.flags & ~kChangeable) | (argument & kChangeable);
+      open.change_flags(call.integer(2));
       thread.answer(0);
       return true;
     default:
@@ -202,20 +199,11 @@ Result<std::uint64_t> map_trapped(Tracee& thread, const Placement& wish, const M
     if (space.next_bar > kBarWindowLast) return fail(ENOMEM, "no address space for registers");
   }
   flags |= MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
-  TrapRegion region;
-  region.first = TRY(thread.run(SYS_mmap, {address, wish.bytes, PROT_NONE, flags, kNoDescriptor, 0}));
-  region.last = region.first + page_up(wish.bytes) - 1;
-  region.registers = plan.registers;
-  region.offset = plan.offset;
-  region.physical = plan.physical;
-  region.enabled = plan.enabled;
-  region.enabled_context = plan.enabled_context;
-  region.readable = (wish.prot & (PROT_READ | PROT_WRITE)) != 0;
-  region.writable = (wish.prot & PROT_WRITE) != 0;
+  const std::uint64_t first = TRY(thread.run(SYS_mmap, {address, wish.bytes, PROT_NONE, flags, kNoDescriptor, 0}));
+  TrapRegion region = region_of(plan, first, wish.bytes, static_cast<int>(wish.prot));
   region.holds = open.share();
   region.open = open.get();
   region.file_offset = wish.offset;
-  const std::uint64_t first = region.first;
   space.regions.remove(first, region.last);  // not before: the kernel may refuse
   if (const auto added = space.regions.add(std::move(region)); !added) {
     (void)thread.run(SYS_munmap, {first, wish.bytes});

@@ -333,10 +333,8 @@ std::optional<long> describe_handle(Tracee& thread, int descriptor, struct stat&
   const auto status = thread.program().status_of(descriptor);
   if (!status) return -status.error().code;
   out = *status;
-  constexpr unsigned kAnonymousMode = 0600;  // an anonymous inode has no file type
-  const dev_t number = open->file->device_number();
-  out.st_mode = number != 0 ? S_IFCHR | 0600u : kAnonymousMode;
-  out.st_rdev = number;
+  out.st_rdev = open->file->device_number();
+  out.st_mode = mode_of(out.st_rdev);
   out.st_size = 0;
   return 0;
 }

@@ -2,6 +2,7 @@
 #include "launch/trap/regions.h"
 
 #include <sched.h>
+#include <sys/mman.h>
 
 #include <algorithm>
 
@@ -17,6 +18,20 @@ const TrapRegion* find_in(const std::vector<TrapRegion>& table, std::uintptr_t a
 }
 
 }  // namespace
+
+TrapRegion region_of(const MmapPlan& plan, std::uintptr_t first, std::uint64_t bytes, int prot) {
+  TrapRegion region;
+  region.first = first;
+  region.last = first + align_up(bytes, kPageSize) - 1;
+  region.registers = plan.registers;
+  region.offset = plan.offset;
+  region.physical = plan.physical;
+  region.enabled = plan.enabled;
+  region.enabled_context = plan.enabled_context;
+  region.readable = (prot & (PROT_READ | PROT_WRITE)) != 0;
+  region.writable = (prot & PROT_WRITE) != 0;
+  return region;
+}
 
 TrapRegions::TrapRegions() : table_(new Table) {}
 TrapRegions::~TrapRegions() { delete table_.load(); }

@@ -33,6 +33,8 @@ struct TrapRegion {
 
   bool is_enabled() const { return enabled == nullptr || enabled(enabled_context); }
 };
+// The pages at `first` that are mapped as `plan` says, with `prot`; what holds the file is the caller's.
+TrapRegion region_of(const MmapPlan& plan, std::uintptr_t first, std::uint64_t bytes, int prot);
 
 class TrapRegions {
  public:

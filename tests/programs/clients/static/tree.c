@@ -197,6 +197,40 @@ static void no_write_is_lost_while_memory_moves(void) {
   close_all(&c);
 }
 
+/* Memory that was a device's once, and has become a memory file for it. */
+static uint8_t *moved_memory(const struct client *c) {
+  uint8_t *memory = fresh_memory();
+  memset(memory, 7, 2 * PAGE);
+  CHECK(map_dma(c, memory, IOVA, 2 * PAGE) == 0 && unmap_dma(c, IOVA, 2 * PAGE) == 0);
+  return memory;
+}
+
+static void moved_memory_is_as_private_memory(void) {
+  const struct client c = open_client(bdf);
+  uint8_t *memory = moved_memory(&c);
+  CHECK(memory[PAGE] == 7 && madvise(memory + PAGE, PAGE, MADV_DONTNEED) == 0);
+  CHECK(memory[PAGE - 1] == 7 && memory[PAGE] == 0);
+  /* what lies there later is nothing of it */
+  const int file = memfd_create("other", MFD_CLOEXEC);
+  CHECK(file >= 0 && ftruncate(file, 2 * PAGE) == 0);
+  CHECK(mmap(memory, 2 * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, file, 0) == memory);
+  memory[0] = 9;
+  CHECK(madvise(memory, 2 * PAGE, MADV_DONTNEED) == 0 && memory[0] == 9);
+  /* and it is itself elsewhere */
+  memory = mremap(moved_memory(&c), 2 * PAGE, 2 * PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, memory);
+  CHECK(memory != MAP_FAILED && memory[0] == 7);
+  const pid_t pid = fork();
+  if (pid == 0) {
+    memory[0] = 8;
+    _exit(0);
+  }
+  CHECK(status_of(pid) == 0 && memory[0] == 7);
+  memory = mremap(memory, 2 * PAGE, 512 * PAGE, MREMAP_MAYMOVE);
+  CHECK(memory != MAP_FAILED && memory[0] == 7);
+  memset(memory, 1, 512 * PAGE);
+  close_all(&c);
+}
+
 static volatile sig_atomic_t alarms;
 static void on_alarm(int signal) {
   (void)signal;
@@ -416,6 +450,28 @@ static void paths_lead_into_the_view(void) {
   CHECK(chdir("/") == 0);
 }
 
+static void is_a_plain_attribute(const struct stat *status) {
+  CHECK(S_ISREG(status->st_mode) && (status->st_mode & 07000) == 0 && status->st_size == 4096);
+}
+
+static void attributes_show_no_mark(void) {
+  char path[256];
+  struct stat status;
+  struct statx more;
+  snprintf(path, sizeof path, "/sys/bus/pci/devices/%s/driver_override", bdf);
+  CHECK(stat(path, &status) == 0);
+  is_a_plain_attribute(&status);
+  CHECK(statx(AT_FDCWD, path, 0, STATX_BASIC_STATS, &more) == 0);
+  CHECK((more.stx_mode & 07000) == 0 && more.stx_size == 4096);
+  const int file = open(path, O_RDONLY);
+  CHECK(file >= 0 && syscall(SYS_newfstatat, file, "", &status, AT_EMPTY_PATH) == 0);
+  is_a_plain_attribute(&status);
+  *strrchr(path, '/') = '\0';
+  CHECK(chdir(path) == 0 && stat("driver_override", &status) == 0);
+  is_a_plain_attribute(&status);
+  CHECK(close(file) == 0 && chdir("/") == 0);
+}
+
 static const struct {
   const char *name;
   void (*run)(void);
@@ -428,6 +484,7 @@ static const struct {
     {"threads_access_registers", threads_access_registers},
     {"an_end_in_the_middle_of_a_call", an_end_in_the_middle_of_a_call},
     {"no_write_is_lost_while_memory_moves", no_write_is_lost_while_memory_moves},
+    {"moved_memory_is_as_private_memory", moved_memory_is_as_private_memory},
     {"alarms_come_through", alarms_come_through},
     {"a_stack_with_dma_grows", a_stack_with_dma_grows},
     {"few_descriptors", few_descriptors},
@@ -439,6 +496,7 @@ static const struct {
     {"other_programs", other_programs},
     {"sent_over_a_socket", sent_over_a_socket},
     {"paths_lead_into_the_view", paths_lead_into_the_view},
+    {"attributes_show_no_mark", attributes_show_no_mark},
 };
 
 /* Each case in a process of its own. */

@@ -21,9 +21,9 @@ void Tree::file(const std::string& path, std::string_view contents, mode_t mode)
   folder(path.substr(0, path.rfind('/')));
   if (error_ != 0) return;
   const std::string place = root_ + "/" + path;
-  constexpr mode_t kWhileWritten = 0600;
-  (void)::chmod(place.c_str(), kWhileWritten);
-  const int fd = ::open(place.c_str(), O_CREAT | O_WRONLY | O_CLOEXEC, kWhileWritten);
+  constexpr mode_t kOwner = S_IRUSR | S_IWUSR;
+  (void)::chmod(place.c_str(), mode | kOwner);  // with its mark: who opens it meanwhile sees a file of sysfs
+  const int fd = ::open(place.c_str(), O_CREAT | O_WRONLY | O_CLOEXEC, kOwner);
   if (fd < 0) {
     error_ = errno;
     return;

@@ -45,7 +45,7 @@ Result<std::unique_ptr<ControlServer>> ControlServer::create(const std::string& 
   std::unique_ptr<ControlServer> server(new ControlServer(run_dir, system));
   TRY(server->bus_.show());
   server->first_state_ = server->state();
-  server->watch();
+  server->watch_.follow(server->bus_.folders());
   server->listen_ = TRY(listen_control(run_dir));
   server->wake_ = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
   if (server->wake_ < 0) return fail(errno, "no event descriptor");
@@ -225,23 +225,17 @@ void ControlServer::operate(const Request& request) {
     operation.text = changes.error().why;
   }
   operations_.push_back(std::move(operation));
-  watch();
-  finish_operations();
-}
-
-// What the view shows by itself is not taken for a program's write.
-void ControlServer::watch() {
   watch_.follow(bus_.folders());
-  watch_.written();
+  finish_operations();
 }
 
 void ControlServer::take_unseen_writes() {
   for (const std::string& place : watch_.written()) {
-    const auto [file, data] = bus_.take_written(place);
-    if (data.empty()) continue;
-    queue_.push_back({-1, {.head = {.verb = Verb::kStore, .result = 0, .number = 0}, .text = file + '\0' + data}});
+    const auto written = bus_.take_written(place);
+    if (!written) continue;
+    queue_.push_back(
+        {-1, {.head = {.verb = Verb::kStore, .result = 0, .number = 0}, .text = written->file + '\0' + written->line}});
   }
-  watch();
   begin_waiting();
 }
 

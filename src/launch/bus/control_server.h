@@ -63,7 +63,6 @@ class ControlServer {
   void begin_waiting();
   void operate(const Request& request);
   void take_unseen_writes();
-  void watch();
   Result<PciBus::Changes> change(const Request& request, Operation& operation);
   void tell(Operation& operation);
   void remember(const Change& change);

@@ -2,6 +2,7 @@
 #include "launch/bus/pci_bus.h"
 
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -143,9 +144,21 @@ Result<PciBus::Changes> PciBus::finish(const Result<>& result) {
 // --- the bus -------------------------------------------------------------------------------------------------
 
 PciBus::PciBus(System& system, PciControl& control, const std::string& view_root)
-    : view_root_(view_root), control_(control), view_(view_root, system) {
+    : view_root_(view_root), control_(control), view_(view_root, system, texts_) {
+  learn_texts();
   for (const Function& function : control_.functions()) {
     if (function.driver == kVfio) known(function.bdf).driver_override = kVfio;
+  }
+}
+
+// What write_view() made files show that no store has written since.
+void PciBus::learn_texts() {
+  for (const std::string& folder : folders()) {
+    for (const Row& row : kRows) {
+      const std::string place = fmt::format("{}/{}", folder, row.name);
+      if (::access(place.c_str(), F_OK) == 0)  // one that cannot be read shows nothing
+        texts_.insert_or_assign(place.substr(view_root_.size() + 1), read_text(place).value_or(""));
+    }
   }
 }
 
@@ -213,19 +226,21 @@ std::set<std::string> PciBus::folders() const {
   return all;
 }
 
-std::pair<std::string, std::string> PciBus::take_written(const std::string& place) {
-  constexpr mode_t kOwnersEyes = 0600, kPermissions = 07777;
+std::optional<PciBus::Written> PciBus::take_written(const std::string& place) {
+  constexpr mode_t kPermissions = 07777;
   Place known_place;
   const std::string file = place.substr(view_root_.size());
   struct stat status{};
-  if (locate(file, known_place) == nullptr || ::stat(place.c_str(), &status) != 0) return {};
-  ::chmod(place.c_str(), kOwnersEyes);
+  if (locate(file, known_place) == nullptr || ::stat(place.c_str(), &status) != 0) return std::nullopt;
+  const mode_t mode = status.st_mode & kPermissions;
+  ::chmod(place.c_str(), mode | S_IRUSR);
   const std::string text = read_text(place).value_or("");
-  ::chmod(place.c_str(), status.st_mode & kPermissions);
+  ::chmod(place.c_str(), mode);
+  const std::string& shown = texts_[file.substr(1)];
+  if (text.empty() || text == shown) return std::nullopt;
   Tree tree(view_root_);
-  if ((status.st_mode & S_IRUSR) == 0) tree.file(file.substr(1), "", status.st_mode & kPermissions);
-  view_.show_again(known_place.bdf);
-  return {file, text.substr(0, text.find('\n'))};
+  tree.file(file.substr(1), shown, mode);
+  return Written{file, text.substr(0, text.find('\n'))};
 }
 
 // --- drivers -------------------------------------------------------------------------------------------------
@@ -398,9 +413,9 @@ Result<> PciBus::enable_sriov(const Place& place, std::string_view value) {
   return put_text(place, *on ? "Y\n" : "N\n");
 }
 
-Result<> PciBus::put_text(const Place& place, std::string_view text) const {
+Result<> PciBus::put_text(const Place& place, std::string_view text) {
   constexpr mode_t kReadWrite = 0644;
-  Tree tree(view_root_);
+  Tree tree(view_root_, texts_);
   tree.attribute(place.file.substr(1), text, kReadWrite);
   return tree.result();
 }

@@ -11,7 +11,6 @@
 #include <set>
 #include <string>
 #include <string_view>
-#include <utility>
 #include <vector>
 
 #include "launch/control/change.h"
@@ -39,10 +38,14 @@ class PciBus {
   // A write of `data` to the file of that name ("/sys/bus/pci/drivers/vfio-pci/bind"). The errno is write(2)'s; EIO:
   // the file takes no writes. The view shows the effect when it returns.
   Result<Changes> store(std::string_view file, std::string_view data);
-  // The folders whose files take writes, and what a program wrote into one of those files past store(): its name for it
-  // and the first line. The file shows again what it has to. Nothing: it is empty.
+  // The folders whose files take writes, and what a program wrote into one of those files past store(). The file shows
+  // again what it has to. Nothing: it shows that already, which is how our own writes are told from a program's; or it
+  // is empty, as between an open that truncates and its write.
   std::set<std::string> folders() const;
-  std::pair<std::string, std::string> take_written(const std::string& place);
+  struct Written {
+    std::string file, line;  // the program's name for it; the first line
+  };
+  std::optional<Written> take_written(const std::string& place);
   // The operator's hand: a device is pulled out, or put in (and found).
   Result<Changes> unplug(const std::string& bdf);
   Result<Changes> plug(const std::string& bdf);
@@ -65,7 +68,7 @@ class PciBus {
   struct Row {
     Scope scope;
     std::string_view name;
-    Store PciBus::*store;
+    Store PciBus::* store;
   };
   static const Row kRows[];
   // Nothing: no file that is written.
@@ -83,10 +86,12 @@ class PciBus {
   bool matches(std::string_view driver, const PciControl::Function& function) const;
   Known& known(std::string_view bdf);
   Result<Changes> finish(const Result<>& result);
-  Result<> put_text(const Place& place, std::string_view text) const;
+  Result<> put_text(const Place& place, std::string_view text);
+  void learn_texts();
 
   std::string view_root_;
   PciControl& control_;
+  Tree::Shown texts_;
   DeviceView view_;
   std::map<std::string, Known, std::less<>> known_;
   std::map<std::string, std::vector<DynamicId>, std::less<>> dynamic_ids_;

@@ -28,14 +28,18 @@ void WriteWatch::follow(const std::set<std::string>& folders) {
   }
 }
 
-std::set<std::string> WriteWatch::written() {
-  std::set<std::string> files;
+std::vector<std::string> WriteWatch::written() {
+  std::vector<std::string> files;
   alignas(inotify_event) std::array<char, 16384> room;
   for (ssize_t got; inotify_ >= 0 && (got = ::read(inotify_, room.data(), room.size())) > 0;) {
     for (ssize_t at = 0; at < got;) {
       const auto& event = *reinterpret_cast<const inotify_event*>(room.data() + at);
       const auto folder = std::ranges::find(watches_, event.wd, [](const auto& entry) { return entry.second; });
-      if (folder != watches_.end() && event.len != 0) files.insert(folder->first + "/" + event.name);
+      if (folder != watches_.end() && event.len != 0) {
+        std::string file = folder->first + "/" + event.name;
+        std::erase(files, file);
+        files.push_back(std::move(file));
+      }
       at += static_cast<ssize_t>(sizeof event + event.len);
     }
   }

@@ -22,8 +22,9 @@ class WriteWatch {
   int descriptor() const { return inotify_; }  // readable: written() has something; -1: never
   // Looks at the files in these folders.
   void follow(const std::set<std::string>& folders);
-  // The paths of files that changed since the last call.
-  std::set<std::string> written();
+  // The paths of files that changed since the last call, in the order in which each was written last: what a file
+  // holds is of then.
+  std::vector<std::string> written();
 
  private:
   int inotify_;

@@ -24,18 +24,12 @@ void follow(std::set<unsigned>& before, std::set<unsigned> now, Remove&& remove,
 }  // namespace
 
 Result<> DeviceView::show(Functions now) {
-  Tree tree(root_);
+  Tree tree(root_, texts_);
   for (const auto& [bdf, before] : shown_) take_away(tree, before, find(now, bdf));
   for (const auto& [bdf, function] : now) put(tree, find(shown_, bdf), function);
   shown_ = std::move(now);
   show_groups(tree);
   return tree.result();
-}
-
-void DeviceView::show_again(std::string_view bdf) {
-  Tree tree(root_);
-  const ShownFunction* const shown = find(shown_, bdf);
-  if (shown != nullptr) update_function(tree, system_, *shown, places_.of(*shown->function.hardware));
 }
 
 std::vector<std::string> DeviceView::device_folders() const {

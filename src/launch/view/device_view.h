@@ -13,14 +13,13 @@ namespace softiommu::launch {
 
 class DeviceView {
  public:
-  // Below `root`, where write_view() has been.
-  DeviceView(std::string root, System& system) : root_(std::move(root)), system_(system) {}
+  // Below `root`, where write_view() has been. What files show is noted in `texts`.
+  DeviceView(std::string root, System& system, Tree::Shown& texts)
+      : root_(std::move(root)), system_(system), texts_(texts) {}
 
   using Functions = std::map<std::string, ShownFunction, std::less<>>;  // by their addresses
   // Makes the view show these functions and nothing else: only what differs is touched. Errno of the file system.
   Result<> show(Functions now);
-  // What the files of a function say, also where somebody wrote into them.
-  void show_again(std::string_view bdf);
   std::vector<std::string> device_folders() const;  // below the root
 
  private:
@@ -30,6 +29,7 @@ class DeviceView {
 
   std::string root_;
   System& system_;
+  Tree::Shown& texts_;
   BarPlaces places_;
   Functions shown_;
   std::set<unsigned> groups_, group_nodes_;

@@ -35,6 +35,8 @@ void Tree::file(const std::string& path, std::string_view contents, mode_t mode)
 }
 
 void Tree::attribute(const std::string& path, std::string_view contents, mode_t mode) {
+  constexpr mode_t kWrite = S_IWUSR | S_IWGRP | S_IWOTH;
+  if (shown_ != nullptr && (mode & kWrite) != 0) shown_->insert_or_assign(path, contents);
   file(path, contents, mode | kAttributeMark);
 }
 

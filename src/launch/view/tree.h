@@ -4,6 +4,7 @@
 
 #include <sys/stat.h>
 
+#include <map>
 #include <string>
 #include <string_view>
 
@@ -14,7 +15,12 @@ namespace softiommu::launch {
 // Paths are relative to the root. The first failure is kept, later calls do nothing.
 class Tree {
  public:
+  // What files of sysfs that take writes were last made to show, by path.
+  using Shown = std::map<std::string, std::string, std::less<>>;
+
   explicit Tree(std::string root) : root_(std::move(root)) {}
+  // Notes in `shown` what it writes.
+  Tree(std::string root, Shown& shown) : root_(std::move(root)), shown_(&shown) {}
   void folder(const std::string& path);
   // Exactly these permissions. What is there is written in place: a program that has it open sees the new contents.
   void file(const std::string& path, std::string_view contents, mode_t mode = 0644);
@@ -28,6 +34,7 @@ class Tree {
 
  private:
   std::string root_;
+  Shown* shown_ = nullptr;
   int error_ = 0;
 };
 

@@ -173,6 +173,49 @@ TEST_F(ControlServerTest, AWriteThatNobodySawTakesEffectToo) {
   EXPECT_EQ(read_text(view + "/sys/bus/pci/devices/" + bdf + "/driver_override"), "nvme\n");
 }
 
+TEST_F(ControlServerTest, WritesThatNobodySawTakeEffectInTheirOrder) {
+  const std::string view = folder_ + "/view", bdf = "0000:00:05.0";
+  EXPECT_TRUE(write_text(view + "/sys/bus/pci/devices/" + bdf + "/driver_override", "nvme\n"));
+  EXPECT_TRUE(write_text(view + kUnbind, bdf + "\n"));
+  EXPECT_TRUE(write_text(view + "/sys/bus/pci/drivers_probe", bdf));
+  server_->serve_for(5ms);
+  EXPECT_TRUE(fs::exists(view + "/sys/bus/pci/drivers/nvme/" + bdf));
+}
+
+// The shell's socket has a lower number than the watch: it is heard first.
+TEST_F(ControlServerTest, AWriteThatNobodySawIsNotLostBesideAnother) {
+  const int gaps[] = {::dup(0), ::dup(0)};
+  server_.reset();
+  fs::remove(folder_ + "/control");
+  const int more_gaps[] = {::dup(0), ::dup(0), ::dup(0)};
+  server_ = *ControlServer::create(folder_, *system_);
+  for (const int gap : gaps) ::close(gap);
+  for (const int gap : more_gaps) ::close(gap);
+  Peer shell(*server_, folder_);
+  shell.hear();  // it is known
+  EXPECT_TRUE(write_text(folder_ + "/view" + kUnbind, "0000:00:05.0\n"));
+  shell.store(kUnbind, "0000:00:04.0");
+  EXPECT_EQ(shell.answer(), 12);
+  EXPECT_FALSE(fs::exists(folder_ + "/view/sys/bus/pci/drivers/vfio-pci/0000:00:05.0"));
+}
+
+TEST_F(ControlServerTest, AWriteThatNobodySawAndIsRefusedIsNotShown) {
+  const std::string device = folder_ + "/view/sys/bus/pci/devices/0000:00:05.0/";
+  const std::pair<const char*, const char*> files[] = {{"numa_node", "-1\n"}, {"enable", "0\n"}, {"msi_bus", "1\n"}};
+  for (const auto& [name, shown] : files) {
+    EXPECT_TRUE(write_text(device + name, "x\n"));
+    server_->serve_for(5ms);
+    EXPECT_EQ(read_text(device + name), shown) << name;
+  }
+}
+
+TEST_F(ControlServerTest, AnEmptyLineThatNobodySawIsAWrite) {
+  const std::string file = folder_ + "/view/sys/bus/pci/devices/0000:00:05.0/driver_override";
+  EXPECT_TRUE(write_text(file, "\n"));
+  server_->serve_for(5ms);
+  EXPECT_EQ(read_text(file), "(null)\n");
+}
+
 TEST_F(ControlServerTest, TheListNamesEveryFunction) {
   Peer hand(*server_, folder_);
   hand.send(Verb::kCommand, "list");

@@ -83,6 +83,7 @@ Result<> ControlServer::begin() {
   const int error = ::pthread_create(&thread_, nullptr, entry, this);
   ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
   has_thread_ = error == 0;
+  if (!has_thread_) ::close(std::exchange(listen_, -1));  // who connects is refused, and does not wait for an answer
   return has_thread_ ? Result<>{} : fail(error, "no thread for the run's state");
 }
 
@@ -95,11 +96,11 @@ void ControlServer::end() {
 
 void ControlServer::serve_for(std::chrono::milliseconds time) {
   const auto until = std::chrono::steady_clock::now() + time;
-  for (;;) {
-    const auto left = std::chrono::ceil<std::chrono::milliseconds>(until - std::chrono::steady_clock::now());
-    if (left.count() <= 0) return;
+  std::chrono::milliseconds left = time;
+  do {  // once at least, also where the thread was held up
     serve_once(static_cast<int>(left.count()));
-  }
+    left = std::chrono::ceil<std::chrono::milliseconds>(until - std::chrono::steady_clock::now());
+  } while (left.count() > 0);
 }
 
 void ControlServer::serve_once(int milliseconds) {
@@ -172,8 +173,12 @@ void ControlServer::tell(Operation& operation) {
     remember(change);
     const std::uint64_t number = next_number_++;
     for (const auto& [peer, engine] : peers_) {
-      if (engine && send_control(peer, {.verb = Verb::kChange, .result = 0, .number = number}, change.text()))
+      if (!engine) continue;
+      if (send_control(peer, {.verb = Verb::kChange, .result = 0, .number = number}, change.text())) {
         operation.outstanding.emplace(peer, number);
+      } else {
+        ::shutdown(peer, SHUT_RDWR);  // the loop hears its end and drops it, when no operation is half told
+      }
     }
   }
   if (state() == first_state_)  // as if nothing had been, but for what users know

@@ -4,7 +4,6 @@
 #include <poll.h>
 #include <sys/eventfd.h>
 #include <sys/prctl.h>
-#include <unistd.h>
 
 #include "base/log.h"
 #include "launch/control/channel.h"
@@ -27,7 +26,7 @@ Follower::~Follower() {
   forget();
 }
 
-void Follower::begin(const std::string& run_dir) {
+void Follower::catch_up(const std::string& run_dir) {
   run_dir_ = run_dir;
   const auto socket = connect_control(run_dir);
   if (!socket) return;
@@ -39,7 +38,6 @@ void Follower::begin(const std::string& run_dir) {
     if (!packet || packet->head.verb != ControlHead::kChange) break;
     if (const auto change = Change::parse(packet->text)) (void)change->apply(control_);
   }
-  resume();
 }
 
 void Follower::resume() {
@@ -112,12 +110,13 @@ bool Follower::any_pending() {
 
 // Users of the virtual functions may be in other processes: they know it when this returns.
 void Follower::tell_token(const std::string& pf, const std::string& uuid) const {
-  const auto socket = connect_control(run_dir_);
-  if (!socket) return;
+  const auto connected = connect_control(run_dir_);
+  if (!connected) return;
+  const int socket = hide_descriptor(*connected);  // the program may close its own meanwhile, by number
   const Change change{.kind = Change::Kind::token, .bdf = pf, .token = uuid};
-  send_control(*socket, {.verb = ControlHead::kCommand, .result = 0, .number = 0}, change.text());
-  (void)receive_control(*socket);
-  ::close(*socket);
+  send_control(socket, {.verb = ControlHead::kCommand, .result = 0, .number = 0}, change.text());
+  (void)receive_control(socket);
+  close_hidden(socket);
 }
 
 void Follower::answer_what_is_done() {

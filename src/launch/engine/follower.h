@@ -23,11 +23,11 @@ class Follower {
   Follower(const Follower&) = delete;
   Follower& operator=(const Follower&) = delete;
 
-  // Catches up and goes on. Where nobody keeps the run's state, nothing changes.
-  void begin(const std::string& run_dir);
-  // Around the fork of a keeper, which goes on in its place.
-  void pause();
+  // Makes what was changed before. Where nobody keeps the run's state, nothing changes.
+  void catch_up(const std::string& run_dir);
+  // The thread: when the world is built, and around the fork of a keeper, which goes on in its place.
   void resume();
+  void pause();
   // In a child of fork: it is the parent's.
   void forget();
 

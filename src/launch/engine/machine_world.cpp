@@ -148,10 +148,12 @@ Result<> MachineWorld::build() {
   vfio_ = std::make_unique<Vfio>(*system_, vfio_options);
   control_ = std::make_unique<PciControl>(*system_, *vfio_);
   follower_ = std::make_unique<Follower>(*control_);
-  follower_->begin(run_dir_);
+  follower_->catch_up(run_dir_);
   system_->journal().clear();  // what the boot attached is not the program's doing
   if (options_.sanitizes()) begin_sanitizer();
-  return arm();
+  TRY(arm());
+  follower_->resume();  // last: its thread makes changes in what was built here
+  return {};
 }
 
 void MachineWorld::begin_sanitizer() {

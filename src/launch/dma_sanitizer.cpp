@@ -244,19 +244,48 @@ void DmaSanitizer::moved(std::uint64_t from, std::uint64_t to, std::uint64_t byt
 
 // ---- the heap
 
-// The memory is asked without our lock: its own is held while it waits for devices, which take ours.
+// The memory is asked without our lock: its own is held while it waits for devices, which take ours. Who freed a block
+// that we have is answered that we keep it, whether or not a device still reaches it: it goes to the heap once.
 bool DmaSanitizer::keep_freed(std::uint64_t block, std::uint64_t bytes) noexcept {
+  if (const auto before = freed(block)) {
+    quietly([&] { tell_freed_twice(block, *before); });
+    return true;
+  }
   if (!memory_.any_pinned(block, bytes)) return false;
   bool kept = false;
   quietly([&] {
     const StackId by = stacks_.take();
     const MutexLock lock(mutex_);
-    freed_order_.push_back(block);
-    freed_.insert_or_assign(block, Freed{bytes, by});
-    freed_bytes_ += bytes;
+    const auto [at, fresh] = freed_.try_emplace(block, Freed{bytes, by});
     kept = true;
+    if (!fresh) return;  // two threads free it at once
+    try {
+      freed_order_.push_back(block);
+    } catch (...) {
+      freed_.erase(at);
+      kept = false;
+      throw;
+    }
+    freed_bytes_ += bytes;
   });
   return kept;
+}
+
+std::optional<DmaSanitizer::Freed> DmaSanitizer::freed(std::uint64_t block) const {
+  const MutexLock lock(mutex_);
+  const auto at = freed_.find(block);
+  return at == freed_.end() ? std::nullopt : std::optional(at->second);
+}
+
+void DmaSanitizer::tell_freed_twice(std::uint64_t block, const Freed& before) {
+  const StackId by = stacks_.take();
+  findings_.add(fmt::format("freed twice {} {}", before.by, by), [&] {
+    return fmt::format(
+               "DMA sanitizer: freed twice: the block of {} bytes at {:#x}, which was mapped for DMA when the "
+               "program freed it first",
+               before.bytes, block) +
+           stack("freed first by", before.by) + stack("freed again by", by);
+  });
 }
 
 std::uint64_t DmaSanitizer::take_freed() noexcept {

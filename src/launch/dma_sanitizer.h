@@ -4,6 +4,7 @@
 //   use after unmap     the IOMMU refuses it: what used to be mapped there
 //   never mapped, no right   refused as well
 //   use after free      memory that the program gave up (munmap, madvise, free) while it was mapped for DMA
+//   freed twice         a block that stays out of the heap because a device reaches it
 //   memory is gone      translated, but no page of the program is there or it lacks the right
 //   overlap             two devices write the same bytes, the second one since before the first one wrote
 // How far a buffer reaches inside of its mapping nobody tells us: an access past a buffer's end is seen only where the
@@ -13,6 +14,7 @@
 #include <cstdint>
 #include <deque>
 #include <map>
+#include <optional>
 #include <string>
 
 #include "base/mutex.h"
@@ -65,6 +67,8 @@ class DmaSanitizer final : public DmaWatch, public MemoryWatch {
   void judge_freed(const DmaTouch& touch, const MappingRecord& record);
   void judge_overlap(const DmaTouch& touch, const std::byte* host);
   void judge_poison(const DmaTouch& touch, const std::byte* host);
+  std::optional<Freed> freed(std::uint64_t block) const;
+  void tell_freed_twice(std::uint64_t block, const Freed& before);
   std::string told_of(const MappingRecord& record) const;
   std::string stack(const char* what, StackId stack) const;
 
@@ -75,7 +79,7 @@ class DmaSanitizer final : public DmaWatch, public MemoryWatch {
   Findings& findings_;
   StackTraces& stacks_;
   Poisoned poisoned_ = nullptr;
-  Mutex mutex_;
+  mutable Mutex mutex_;
   DmaHistory history_ GUARDED_BY(mutex_);
   std::map<std::uint64_t, Freed> freed_ GUARDED_BY(mutex_);  // by address
   std::deque<std::uint64_t> freed_order_ GUARDED_BY(mutex_);

@@ -181,6 +181,20 @@ TEST_F(DmaSanitizerTest, AFreedBlockStaysOutOfTheHeapAsLongAsADeviceReachesIt) {
   EXPECT_EQ(sanitizer_->take_freed(), 0u);
 }
 
+TEST_F(DmaSanitizerTest, ABlockThatIsFreedTwiceIsToldAndGoesToTheHeapOnce) {
+  const PhysRun run = pin();
+  stacks_.now = 33;
+  ASSERT_TRUE(sanitizer_->keep_freed(user(), 64));
+  stacks_.now = 44;
+  EXPECT_TRUE(sanitizer_->keep_freed(user(), 64));
+  EXPECT_THAT(told(), ElementsAre(AllOf(HasSubstr("freed twice"), HasSubstr("freed first by:\nstack 33"),
+                                        HasSubstr("freed again by:\nstack 44"))));
+  memory_->unpin(run);
+  EXPECT_TRUE(sanitizer_->keep_freed(user(), 64)) << "it would go to the heap now, and again by take_freed()";
+  EXPECT_EQ(sanitizer_->take_freed(), user());
+  EXPECT_EQ(sanitizer_->take_freed(), 0u);
+}
+
 TEST_F(DmaSanitizerTest, ABlockThatNoDeviceReachesGoesToTheHeap) { EXPECT_FALSE(sanitizer_->keep_freed(user(), 64)); }
 
 TEST_F(DmaSanitizerTest, TwoDevicesOverlapWhenTheSecondWasToldBeforeTheFirstWrote) {

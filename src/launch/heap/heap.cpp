@@ -28,9 +28,11 @@ Function* next(Function*& cache, const char* name, Function* meanwhile) {
   static thread_local bool looking __attribute__((tls_model("initial-exec"))) = false;
   Function* found = __atomic_load_n(&cache, __ATOMIC_ACQUIRE);
   if (found != nullptr || looking) return found != nullptr ? found : meanwhile;
+  const int saved = errno;
   looking = true;
   found = reinterpret_cast<Function*>(dlsym(RTLD_NEXT, name));
   looking = false;
+  errno = saved;
   __atomic_store_n(&cache, found, __ATOMIC_RELEASE);
   return found != nullptr ? found : meanwhile;
 }
@@ -58,7 +60,11 @@ extern "C" __attribute__((visibility("default"))) void free(void* block) {
 
 // A block that a device reaches does not grow or move behind its back: the new one is another one.
 extern "C" __attribute__((visibility("default"))) void* realloc(void* block, size_t bytes) {
-  const bool reached = block != nullptr && bytes != 0 && softiommu_device_reaches != nullptr &&
+  if (block != nullptr && bytes == 0) {  // glibc's free()
+    free(block);
+    return nullptr;
+  }
+  const bool reached = block != nullptr && softiommu_device_reaches != nullptr &&
                        softiommu_device_reaches(block, malloc_usable_size(block)) != 0;
   if (!reached) return really_reallocate(block, bytes);
   const size_t present = malloc_usable_size(block);

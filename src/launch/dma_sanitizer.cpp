@@ -6,7 +6,6 @@
 #include <algorithm>
 #include <iterator>
 #include <optional>
-#include <tuple>
 
 #include "base/log.h"
 #include "machine/memory.h"
@@ -61,42 +60,73 @@ std::string DmaSanitizer::told_of(const MappingRecord& record) const {
 
 void DmaSanitizer::touches(const DmaTouch& touch, const std::byte* host) noexcept {
   quietly([&] {
-    std::optional<MappingRecord> record;
+    Seen seen;
     {
       const MutexLock lock(mutex_);
-      record = copy_of(history_.present(touch.device, touch.pasid, touch.iova));
+      look(touch, host, seen);
     }
-    if (record) judge_memory(touch, *record);
+    if (seen.record) judge_memory(touch, seen);
     judge_poison(touch, host);
-    if (touch.access == Access::write) judge_overlap(touch, host);
+    if (!seen.other.empty()) tell_overlap(touch, seen);
   });
 }
 
-void DmaSanitizer::judge_memory(const DmaTouch& touch, const MappingRecord& record) {
-  if (record.given_up == nullptr) return judge_freed(touch, record);
-  findings_.add(cause("given up", touch, record.mapped_by, record.given_up_by), [&] {
-    return fmt::format("DMA sanitizer: use after free: {}, memory that the program gave up by {}", phrase(touch),
-                       record.given_up) +
-           told_of(record) + stack("given up by", record.given_up_by);
-  });
+void DmaSanitizer::look(const DmaTouch& touch, const std::byte* host, Seen& seen) {
+  seen.record = copy_of(history_.present(touch.device, touch.pasid, touch.iova));
+  if (seen.record && seen.record->given_up == nullptr) look_for_freed(touch, seen);
+  if (touch.access == Access::write) look_for_overlap(touch, host, seen);
 }
 
-void DmaSanitizer::judge_freed(const DmaTouch& touch, const MappingRecord& record) {
-  const std::uint64_t user = record.user_of(touch.iova);
-  std::uint64_t block = 0;
-  Freed freed{};
-  {
-    const MutexLock lock(mutex_);
-    const auto after = freed_.lower_bound(user + touch.bytes);
-    if (after == freed_.begin()) return;
-    std::tie(block, freed) = *std::prev(after);
-  }
+void DmaSanitizer::look_for_freed(const DmaTouch& touch, Seen& seen) {
+  const std::uint64_t user = seen.record->user_of(touch.iova);
+  const auto after = freed_.lower_bound(user + touch.bytes);
+  if (after == freed_.begin()) return;
+  const auto& [block, freed] = *std::prev(after);
   if (block + freed.bytes <= user) return;
-  findings_.add(cause("freed", touch, record.mapped_by, freed.by), [&] {
-    return fmt::format("DMA sanitizer: use after free: {}, in the block of {} bytes at {:#x} that the program freed",
-                       phrase(touch), freed.bytes, block) +
-           told_of(record) + stack("freed by", freed.by);
-  });
+  seen.block = block;
+  seen.freed = freed;
+}
+
+// Another device wrote these bytes after software last spoke to this one: nobody can have ordered the two.
+void DmaSanitizer::look_for_overlap(const DmaTouch& touch, const std::byte* host, Seen& seen) {
+  const auto first = reinterpret_cast<std::uint64_t>(host), end = first + touch.bytes;
+  for (const auto& [device, writes] : written_) {
+    if (device == touch.device) continue;
+    const auto hit = std::ranges::find_if(writes, [&](const Written& written) {
+      return written.first < end && first < written.end && written.until > touch.told;
+    });
+    if (hit == writes.end()) continue;
+    seen.other = device;
+    seen.other_iova = hit->iova;
+  }
+  auto at = written_.find(touch.device);
+  if (at == written_.end()) at = written_.emplace(touch.device, std::deque<Written>()).first;
+  auto& own = at->second;
+  const std::uint64_t now = tick();
+  if (!own.empty() && own.back().end == first && own.back().until + 1 == now) {  // nothing happened in between
+    own.back().end = end;
+    own.back().until = now;
+  } else {
+    own.push_back({first, end, now, touch.iova});
+    if (own.size() > kMostWritten) own.pop_front();
+  }
+}
+
+void DmaSanitizer::judge_memory(const DmaTouch& touch, const Seen& seen) {
+  const MappingRecord& record = *seen.record;
+  if (record.given_up != nullptr) {
+    findings_.add(cause("given up", touch, record.mapped_by, record.given_up_by), [&] {
+      return fmt::format("DMA sanitizer: use after free: {}, memory that the program gave up by {}", phrase(touch),
+                         record.given_up) +
+             told_of(record) + stack("given up by", record.given_up_by);
+    });
+  } else if (seen.freed) {
+    findings_.add(cause("freed", touch, record.mapped_by, seen.freed->by), [&] {
+      return fmt::format("DMA sanitizer: use after free: {}, in the block of {} bytes at {:#x} that the program freed",
+                         phrase(touch), seen.freed->bytes, seen.block) +
+             told_of(record) + stack("freed by", seen.freed->by);
+    });
+  }
 }
 
 void DmaSanitizer::judge_poison(const DmaTouch& touch, const std::byte* host) {
@@ -111,42 +141,14 @@ void DmaSanitizer::judge_poison(const DmaTouch& touch, const std::byte* host) {
   });
 }
 
-// Another device wrote these bytes after software last spoke to this one: nobody can have ordered the two.
-void DmaSanitizer::judge_overlap(const DmaTouch& touch, const std::byte* host) {
-  const auto first = reinterpret_cast<std::uint64_t>(host), end = first + touch.bytes;
-  std::string other;
-  Iova other_iova;
-  {
-    const MutexLock lock(mutex_);
-    for (const auto& [device, writes] : written_) {
-      if (device == touch.device) continue;
-      const auto hit = std::ranges::find_if(writes, [&](const Written& written) {
-        return written.first < end && first < written.end && written.until > touch.told;
-      });
-      if (hit == writes.end()) continue;
-      other = device;
-      other_iova = hit->iova;
-    }
-    auto at = written_.find(touch.device);
-    if (at == written_.end()) at = written_.emplace(touch.device, std::deque<Written>()).first;
-    auto& own = at->second;
-    const std::uint64_t now = tick();
-    if (!own.empty() && own.back().end == first && own.back().until + 1 == now) {  // nothing happened in between
-      own.back().end = end;
-      own.back().until = now;
-    } else {
-      own.push_back({first, end, now, touch.iova});
-      if (own.size() > kMostWritten) own.pop_front();
-    }
-  }
-  if (other.empty()) return;
-  findings_.add(fmt::format("overlap {} {}", std::min<std::string_view>(other, touch.device),
-                            std::max<std::string_view>(other, touch.device)),
+void DmaSanitizer::tell_overlap(const DmaTouch& touch, const Seen& seen) {
+  findings_.add(fmt::format("overlap {} {}", std::min<std::string_view>(seen.other, touch.device),
+                            std::max<std::string_view>(seen.other, touch.device)),
                 [&] {
                   return fmt::format(
                       "DMA sanitizer: two devices write the same memory: {}, which {} wrote as IOVA {:#x} and up since "
                       "the program last spoke to {}: which of the two stays is chance",
-                      phrase(touch), other, other_iova.value, touch.device);
+                      phrase(touch), seen.other, seen.other_iova.value, touch.device);
                 });
 }
 

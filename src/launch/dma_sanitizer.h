@@ -63,9 +63,19 @@ class DmaSanitizer final : public DmaWatch, public MemoryWatch {
     std::uint64_t until;       // in ticks
     Iova iova;
   };
-  void judge_memory(const DmaTouch& touch, const MappingRecord& record);
-  void judge_freed(const DmaTouch& touch, const MappingRecord& record);
-  void judge_overlap(const DmaTouch& touch, const std::byte* host);
+  // What is known of the memory of one access, looked up in one go: devices wait for each other here.
+  struct Seen {
+    std::optional<MappingRecord> record;
+    std::uint64_t block = 0;
+    std::optional<Freed> freed;  // that block
+    std::string other;           // the device that wrote there; "": none
+    Iova other_iova;
+  };
+  void look(const DmaTouch& touch, const std::byte* host, Seen& seen) REQUIRES(mutex_);
+  void look_for_freed(const DmaTouch& touch, Seen& seen) REQUIRES(mutex_);
+  void look_for_overlap(const DmaTouch& touch, const std::byte* host, Seen& seen) REQUIRES(mutex_);
+  void judge_memory(const DmaTouch& touch, const Seen& seen);
+  void tell_overlap(const DmaTouch& touch, const Seen& seen);
   void judge_poison(const DmaTouch& touch, const std::byte* host);
   std::optional<Freed> freed(std::uint64_t block) const;
   void tell_freed_twice(std::uint64_t block, const Freed& before);

@@ -15,6 +15,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
+#include <optional>
 
 #include "base/fault.h"
 #include "base/memlock.h"
@@ -33,6 +34,7 @@ namespace softiommu::cli {
 namespace {
 
 namespace fs = std::filesystem;
+constexpr char kShim[] = "libsoftiommu-shim.so", kHeap[] = "libsoftiommu-heap.so";
 constexpr int kInvalid = 2, kCannotRun = 125, kNotExecutable = 126, kNotFound = 127, kSignalBase = 128;
 
 void complain(const std::string& text) { std::fputs(("softiommu: " + text + "\n").c_str(), stderr); }
@@ -76,6 +78,18 @@ std::string find_library(std::string_view name) {
   return {};
 }
 
+// The shim, if all that the run preloads is there. Says what is not.
+std::optional<std::string> find_libraries(const RunRequest& request) {
+  std::vector<const char*> needed = {kShim};
+  if (request.options.sanitizes()) needed.push_back(kHeap);
+  for (const char* const name : needed) {
+    if (!find_library(name).empty()) continue;
+    complain(fmt::format("{} is not beside the command", name));
+    return std::nullopt;
+  }
+  return find_library(kShim);
+}
+
 void prepend(const char* variable, const std::string& value, char separator) {
   const char* present = std::getenv(variable);
   const bool empty = present == nullptr || present[0] == '\0';
@@ -84,7 +98,7 @@ void prepend(const char* variable, const std::string& value, char separator) {
 
 void preload(const RunRequest& request, const std::string& shim, const std::string& runtime) {
   // The heap's part first: it is to stand behind the shim.
-  if (request.options.sanitizes()) prepend("LD_PRELOAD", find_library("libsoftiommu-heap.so"), ':');
+  if (request.options.sanitizes()) prepend("LD_PRELOAD", fs::path(shim).parent_path() / kHeap, ':');
   prepend("LD_PRELOAD", shim, ':');
   if (!runtime.empty()) prepend("LD_PRELOAD", runtime, ':');
 }
@@ -232,10 +246,11 @@ int run(RunRequest& request) {
   auto made = bring_up(request.machine_file, request.options.linux_rules ? Rules::linux7 : Rules::contract, status);
   if (!made) return status;
   request.options.machine_name = made->name;
-  const std::string shim = find_library("libsoftiommu-shim.so");
+  const auto shim = find_libraries(request);
+  if (!shim) return kCannotRun;
   RunFolder folder;
-  if (shim.empty() || folder.path().empty()) {
-    complain(shim.empty() ? "libsoftiommu-shim.so is not beside the command" : "no folder for the run can be made");
+  if (folder.path().empty()) {
+    complain("no folder for the run can be made");
     return kCannotRun;
   }
   if (const auto filled = fill_folder(folder.path(), request, *made); !filled) {
@@ -252,7 +267,7 @@ int run(RunRequest& request) {
     complain("no process can be made");
     return kCannotRun;
   }
-  if (pid == 0) become_program(request, folder.path(), shim);
+  if (pid == 0) become_program(request, folder.path(), *shim);
   if (!(*control)->begin()) complain("devices do not change in this run: no thread could be created");
   status = wait_for(pid);
   (*control)->end();

@@ -10,16 +10,17 @@
 
 #include "check/plugin.h"
 #include "check/report.h"
+#include "cli/say.h"
 #include "launch/run_options.h"
 
 namespace softiommu::cli {
 
 namespace {
 
-constexpr int kKept = 0, kBroken = 1, kInvalid = 2;
+constexpr int kKept = 0, kBroken = 1;
 
-int complain(const std::string& text) {
-  std::fputs(("softiommu: " + text + "\n").c_str(), stderr);
+int invalid(const std::string& text) {
+  complain(text);
   return kInvalid;
 }
 
@@ -35,7 +36,7 @@ constexpr Format kFormats[] = {{"text", check::report_text},
 int print(const check::CheckReport& report, const std::string& format) {
   const std::string text = std::ranges::find(kFormats, format, &Format::name)->print(report);
   std::fwrite(text.data(), 1, text.size(), stdout);
-  if (std::fflush(stdout) != 0) return complain("the report cannot be written");
+  if (std::fflush(stdout) != 0) return invalid("the report cannot be written");
   return report.kept() ? kKept : kBroken;
 }
 
@@ -43,13 +44,13 @@ int merge(const CheckRequest& request) {
   std::vector<check::CheckReport> parts;
   for (const std::string& file : request.merge) {
     const auto text = launch::read_text(file);
-    if (!text) return complain(fmt::format("{}: {}", file, text.error().why));
+    if (!text) return invalid(fmt::format("{}: {}", file, text.error().why));
     auto part = check::parse_report(*text);
-    if (!part) return complain(fmt::format("{}: {}", file, part.error().why));
+    if (!part) return invalid(fmt::format("{}: {}", file, part.error().why));
     parts.push_back(std::move(*part));
   }
   const auto whole = check::merge(std::move(parts));
-  if (!whole) return complain(whole.error().why);
+  if (!whole) return invalid(whole.error().why);
   return print(*whole, request.format);
 }
 
@@ -131,18 +132,18 @@ void add_check_options(CLI::App& app, CheckRequest& request) {
 int check(CheckRequest& request) {
   if (!request.merge.empty()) return merge(request);
   auto chosen = choose_drivers(request);
-  if (!chosen) return complain(chosen.error());
+  if (!chosen) return invalid(chosen.error());
   auto& drivers = *chosen;
   if (!request.machine.empty() && !choose_machine(drivers, request.machine)) return kInvalid;
   check::CheckOptions& options = request.options;
-  if (!parse_shard(request.shard, options.shard)) return complain("--shard is I/N");
+  if (!parse_shard(request.shard, options.shard)) return invalid("--shard is I/N");
   options.steps = request.steps;
   options.jobs = request.jobs != 0 ? request.jobs : std::max(1u, std::thread::hardware_concurrency());
   const bool terminal = isatty(STDERR_FILENO) != 0;
   if (terminal) options.progress = show_progress;
   const auto report = check::check(drivers, options);
   if (terminal) end_progress();
-  if (!report) return complain(report.error().why);
+  if (!report) return invalid(report.error().why);
   return print(*report, request.format);
 }
 

@@ -15,12 +15,12 @@
 #include <fmt/format.h>
 
 #include "cli/run_folder.h"
+#include "cli/say.h"
 #include "launch/control/channel.h"
+#include "machine/pci_function.h"
 
 namespace softiommu::cli {
 namespace {
-
-constexpr int kRefused = 1, kBadUsage = 2;
 
 struct Command {
   std::string_view word;
@@ -36,8 +36,6 @@ constexpr Command kCommands[] = {
     {"rescan", false, "find what was removed, as a write to /sys/bus/pci/rescan", "the bus was scanned\n"},
 };
 
-void complain(const std::string& text) { std::fputs(("softiommu: " + text + "\n").c_str(), stderr); }
-
 bool is_number(const std::string& text) {
   return !text.empty() && text.find_first_not_of("0123456789") == std::string::npos;
 }
@@ -50,7 +48,7 @@ std::optional<std::string> find_run(const std::string& wanted) {
     return folder.empty() ? std::nullopt : std::optional(folder);
   }
   if (!wanted.empty()) return wanted;
-  if (const char* own = std::getenv("SOFTIOMMU_RUN")) return own;
+  if (const char* own = std::getenv(kRunVariable)) return own;
   const auto runs = present_runs();
   if (runs.size() == 1) return runs[0];
   std::string text = runs.empty() ? "no program runs under softiommu" : "several runs go on; choose one with --run:";
@@ -59,9 +57,10 @@ std::optional<std::string> find_run(const std::string& wanted) {
   return std::nullopt;
 }
 
-std::string full_address(std::string_view bdf) {
-  const bool has_segment = std::ranges::count(bdf, ':') > 1;
-  return has_segment ? std::string(bdf) : fmt::format("0000:{}", bdf);
+// What is none goes as it is: the answer says so.
+std::string full_address(const std::string& text) {
+  const auto bdf = Bdf::parse(text);
+  return bdf ? bdf->text() : text;
 }
 
 Result<launch::ControlPacket> ask(const std::string& run, const std::string& text) {
@@ -88,7 +87,7 @@ int ctl(const CtlRequest& request) {
   const auto command = std::ranges::find(kCommands, std::string_view(request.words[0]), &Command::word);
   if (command == std::end(kCommands) || request.words.size() != (command->takes_device ? 2u : 1u)) {
     complain("ctl takes list, unplug BDF, plug BDF or rescan");
-    return kBadUsage;
+    return kInvalid;
   }
   const auto run = find_run(request.run);
   if (!run) return kRefused;

@@ -4,16 +4,13 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <cstdio>
 #include <cstring>
 #include <filesystem>
 #include <string>
 
-namespace softiommu::cli {
+#include "cli/say.h"
 
-namespace {
-constexpr int kCannotStart = 2;
-}
+namespace softiommu::cli {
 
 int lint(char** argv) {
   std::error_code error;
@@ -22,8 +19,8 @@ int lint(char** argv) {
   argv[1] = argv[0];
   ::execv(program.c_str(), argv + 1);
   const char* why = errno == ENOENT ? "this softiommu was built without it (SOFTIOMMU_LINT)" : std::strerror(errno);
-  std::fprintf(stderr, "softiommu: cannot start %s: %s\n", program.c_str(), why);
-  return kCannotStart;
+  complain("cannot start " + program + ": " + why);
+  return kInvalid;
 }
 
 }  // namespace softiommu::cli

@@ -5,7 +5,6 @@
 // that is not valid, 125 when the run itself cannot be set up.
 #include <CLI/CLI.hpp>
 
-#include <cstdio>
 #include <map>
 #include <string>
 #include <string_view>
@@ -15,11 +14,10 @@
 #include "cli/ctl.h"
 #include "cli/lint.h"
 #include "cli/run.h"
+#include "cli/say.h"
 #include "cli/show.h"
 
 namespace {
-
-constexpr int kBadUsage = 2;
 
 void add_run_options(CLI::App& run, softiommu::cli::RunRequest& request) {
   run.add_option("--machine", request.machine_file, "machine file (default: a VT-d with IOAT and edu devices)");
@@ -88,11 +86,11 @@ int main(int argc, char** argv) {
     app.parse(ours);
   } catch (const CLI::ParseError& error) {
     const int status = app.exit(error);
-    return status == 0 ? 0 : kBadUsage;
+    return status == 0 ? 0 : softiommu::cli::kInvalid;
   }
   if (run->parsed() && request.command.empty()) {
-    std::fputs("softiommu: run needs a program\n", stderr);
-    return kBadUsage;
+    softiommu::cli::complain("run needs a program");
+    return softiommu::cli::kInvalid;
   }
   if (run->parsed()) return softiommu::cli::run(request);
   if (ctl->parsed()) return softiommu::cli::ctl(ctl_request);

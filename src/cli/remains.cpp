@@ -9,20 +9,14 @@
 #include <chrono>
 #include <cstdlib>
 #include <filesystem>
-#include <fstream>
-#include <iterator>
+#include <string>
+
+#include "cli/run_folder.h"
 
 namespace softiommu::cli {
 namespace {
 
 namespace fs = std::filesystem;
-
-bool has_variable(const fs::path& process, const std::string& variable) {
-  std::ifstream file(process / "environ", std::ios::binary);
-  const std::string text{std::istreambuf_iterator<char>(file), {}};
-  const std::size_t at = text.find(variable);
-  return at != std::string::npos && (at == 0 || text[at - 1] == '\0');
-}
 
 // Nobody waits for the end of a pipe that we hold; the standard descriptors lead nowhere.
 void close_all_but(const std::set<int>& kept) {
@@ -39,13 +33,11 @@ void close_all_but(const std::set<int>& kept) {
 }  // namespace
 
 bool anyone_remains(const std::string& run_dir) {
-  std::string variable = "SOFTIOMMU_RUN=" + run_dir;
-  variable.push_back('\0');  // the whole value
   std::error_code error;
   for (fs::directory_iterator at("/proc", error), end; !error && at != end; at.increment(error)) {
     const std::string name = at->path().filename().string();
     if (name[0] < '1' || name[0] > '9' || name == std::to_string(::getpid())) continue;
-    if (has_variable(at->path(), variable)) return true;
+    if (variable_of(std::atoi(name.c_str()), kRunVariable) == run_dir) return true;
   }
   return false;
 }

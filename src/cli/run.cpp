@@ -21,6 +21,7 @@
 #include "base/memlock.h"
 #include "cli/remains.h"
 #include "cli/run_folder.h"
+#include "cli/say.h"
 #include "cli/show.h"
 #include "launch/bus/control_server.h"
 #include "launch/claims.h"
@@ -35,37 +36,7 @@ namespace {
 
 namespace fs = std::filesystem;
 constexpr char kShim[] = "libsoftiommu-shim.so", kHeap[] = "libsoftiommu-heap.so";
-constexpr int kInvalid = 2, kCannotRun = 125, kNotExecutable = 126, kNotFound = 127, kSignalBase = 128;
-
-void complain(const std::string& text) { std::fputs(("softiommu: " + text + "\n").c_str(), stderr); }
-
-// The run's folder: private, gone with the last process of the run.
-class RunFolder {
- public:
-  RunFolder() {
-    for (const std::string& base : run_folder_bases()) {
-      if (path_.empty()) try_in(base);
-    }
-  }
-  ~RunFolder() {
-    std::error_code ignored;
-    if (!path_.empty()) fs::remove_all(path_, ignored);
-  }
-  RunFolder(const RunFolder&) = delete;
-  RunFolder& operator=(const RunFolder&) = delete;
-  const std::string& path() const { return path_; }
-  void leave() { path_.clear(); }  // someone else removes it
-
- private:
-  void try_in(const std::string& base) {
-    std::string name = base + kRunFolderName;
-    if (::mkdtemp(name.data()) == nullptr) return;
-    std::error_code error;
-    const fs::path real = fs::canonical(name, error);
-    path_ = error ? name : real.string();
-  }
-  std::string path_;
-};
+constexpr int kSignalBase = 128;
 
 // Libraries lie beside us in the build tree, in ../lib when installed.
 std::string find_library(std::string_view name) {
@@ -104,7 +75,7 @@ void preload(const RunRequest& request, const std::string& shim, const std::stri
 }
 
 void set_environment(const std::string& run_dir, bool real_view) {
-  ::setenv("SOFTIOMMU_RUN", run_dir.c_str(), 1);
+  ::setenv(kRunVariable, run_dir.c_str(), 1);
   if (real_view) {
     ::setenv("SOFTIOMMU_VIEW_IS_REAL", "1", 1);
   } else {

@@ -13,24 +13,19 @@
 #include <set>
 #include <string_view>
 
+#include <fmt/format.h>
+
 #include "launch/control/channel.h"
 
 namespace softiommu::cli {
 namespace {
 
 namespace fs = std::filesystem;
+constexpr std::string_view kPrefix = "softiommu-";
 
 std::string whole(const fs::path& path) {
   std::ifstream file(path, std::ios::binary);
   return {std::istreambuf_iterator<char>(file), {}};
-}
-
-// The value of a variable in a process's environment; "": it is not there.
-std::string variable_of(pid_t process, std::string_view name) {
-  const std::string text = '\0' + whole(fs::path("/proc") / std::to_string(process) / "environ");
-  const std::string key = '\0' + std::string(name) + "=";
-  const std::size_t at = text.find(key);
-  return at == std::string::npos ? "" : text.c_str() + at + key.size();
 }
 
 // Who answers for the run: its launcher. 0: nobody.
@@ -44,8 +39,7 @@ pid_t launcher_of(const std::string& folder) {
   return known == 0 ? credentials.pid : 0;
 }
 
-}  // namespace
-
+// In the order in which they are tried.
 std::vector<std::string> run_folder_bases() {
   std::vector<std::string> bases;
   for (const char* variable : {"XDG_RUNTIME_DIR", "TMPDIR"}) {
@@ -56,8 +50,28 @@ std::vector<std::string> run_folder_bases() {
   return bases;
 }
 
+}  // namespace
+
+RunFolder::RunFolder() {
+  for (const std::string& base : run_folder_bases()) {
+    if (path_.empty()) try_in(base);
+  }
+}
+
+RunFolder::~RunFolder() {
+  std::error_code ignored;
+  if (!path_.empty()) fs::remove_all(path_, ignored);
+}
+
+void RunFolder::try_in(const std::string& base) {
+  std::string name = fmt::format("{}/{}XXXXXX", base, kPrefix);
+  if (::mkdtemp(name.data()) == nullptr) return;
+  std::error_code error;
+  const fs::path real = fs::canonical(name, error);
+  path_ = error ? name : real.string();
+}
+
 std::vector<std::string> present_runs() {
-  constexpr std::string_view kPrefix = "softiommu-";
   std::set<std::string> found;
   for (const std::string& base : run_folder_bases()) {
     std::error_code error;
@@ -72,11 +86,18 @@ std::vector<std::string> present_runs() {
 }
 
 std::string run_of(pid_t process) {
-  const std::string own = variable_of(process, "SOFTIOMMU_RUN");
+  const std::string own = variable_of(process, kRunVariable);
   if (!own.empty()) return own;
   const auto runs = present_runs();
   const auto launched = std::ranges::find(runs, process, launcher_of);
   return launched == runs.end() ? "" : *launched;
+}
+
+std::string variable_of(pid_t process, std::string_view name) {
+  const std::string text = '\0' + whole(fs::path("/proc") / std::to_string(process) / "environ");
+  const std::string key = '\0' + std::string(name) + "=";
+  const std::size_t at = text.find(key);
+  return at == std::string::npos ? "" : text.c_str() + at + key.size();
 }
 
 }  // namespace softiommu::cli

@@ -7,6 +7,7 @@
 #include <cstdio>
 #include <cstring>
 
+#include "cli/say.h"
 #include "drivers/registry.h"
 #include "ioas/table_use.h"
 #include "launch/run_options.h"
@@ -15,10 +16,6 @@
 
 namespace softiommu::cli {
 namespace {
-
-constexpr int kInvalidFile = 2, kCannotRun = 125;
-
-void complain(const std::string& text) { std::fputs(("softiommu: " + text + "\n").c_str(), stderr); }
 
 std::string groups_text(const System& system) {
   std::string text = "\nIOMMU groups as the program sees them\n";
@@ -70,13 +67,13 @@ std::optional<BroughtUp> bring_up(const std::string& machine_file, Rules rules, 
     made.text = std::move(*text);
   } else {
     complain(fmt::format("{}: {}", machine_file, std::strerror(text.error().code)));
-    status = kInvalidFile;
+    status = kInvalid;
     return std::nullopt;
   }
   const auto spec = parse_machine(made.text, made.name);
   if (!spec) {
     std::fputs(fmt::format("{}: {}\n", spec.error().where, spec.error().what).c_str(), stderr);
-    status = kInvalidFile;
+    status = kInvalid;
     return std::nullopt;
   }
   auto machine = Machine::create(*spec, {});
@@ -95,7 +92,7 @@ int show(const ShowRequest& request) {
   const auto bytes = parse_size(request.memory.empty() ? "64G" : request.memory);
   if (!bytes) {
     complain("--memory: a size such as 64G");
-    return kInvalidFile;
+    return kInvalid;
   }
   int status = 0;
   const auto made = bring_up(request.machine_file, request.rules, status);
@@ -107,7 +104,7 @@ int show(const ShowRequest& request) {
   if (!use) {
     complain(fmt::format("--memory {}: {} (table_arena of the machine file is what there is)", request.memory,
                          use.error().why));
-    return kInvalidFile;
+    return kInvalid;
   }
   std::fputs(memory_text(*use, *bytes).c_str(), stdout);
   return 0;

@@ -57,6 +57,17 @@ std::optional<std::string> find_run(const std::string& wanted) {
   return std::nullopt;
 }
 
+// "list", "unplug BDF"
+std::string usage_of(const Command& command) {
+  return fmt::format("{}{}", command.word, command.takes_device ? " BDF" : "");
+}
+
+std::string all_usages() {
+  std::string text;
+  for (const Command& command : kCommands) text += (text.empty() ? "" : ", ") + usage_of(command);
+  return text;
+}
+
 // What is none goes as it is: the answer says so.
 std::string full_address(const std::string& text) {
   const auto bdf = Bdf::parse(text);
@@ -77,16 +88,14 @@ void add_ctl_options(CLI::App& ctl, CtlRequest& request) {
   ctl.add_option("--run", request.run, "the run: its folder, or a process of it (default: the only one)");
   ctl.add_option("command", request.words, "what to do, and the device's address")->expected(1, 2)->required();
   std::string text = "Commands:";
-  for (const Command& command : kCommands)
-    text += fmt::format("\n  {:<12} {}", fmt::format("{}{}", command.word, command.takes_device ? " BDF" : ""),
-                        command.doc);
+  for (const Command& command : kCommands) text += fmt::format("\n  {:<12} {}", usage_of(command), command.doc);
   ctl.footer(text);
 }
 
 int ctl(const CtlRequest& request) {
   const auto command = std::ranges::find(kCommands, std::string_view(request.words[0]), &Command::word);
   if (command == std::end(kCommands) || request.words.size() != (command->takes_device ? 2u : 1u)) {
-    complain("ctl takes list, unplug BDF, plug BDF or rescan");
+    complain("ctl takes one of: " + all_usages());
     return kInvalid;
   }
   const auto run = find_run(request.run);

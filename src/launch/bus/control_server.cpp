@@ -9,9 +9,9 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <iterator>
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
 namespace softiommu::launch {
 namespace {
@@ -22,12 +22,6 @@ using Verb = ControlHead::Verb;
 std::pair<std::string_view, std::string> split_command(std::string_view text) {
   const std::size_t blank = std::min(text.find(' '), text.size());
   return {text.substr(0, blank), std::string(text.substr(std::min(blank + 1, text.size())))};
-}
-
-bool waits_for_nobody(const ControlPacket& packet) {
-  if (packet.head.verb != Verb::kCommand) return false;
-  const auto [word, rest] = split_command(packet.text);
-  return word == "unplug" || word == "list" || word == "token";
 }
 
 std::string says(const std::vector<Change>& changes) {
@@ -205,7 +199,8 @@ void ControlServer::answered(int engine, std::uint64_t number, int result) {
 // --- operations ----------------------------------------------------------------------------------------------
 
 void ControlServer::take(Request request) {
-  if (waits_for_nobody(request.packet)) return operate(request);
+  const Command* const command = request.packet.head.verb == Verb::kCommand ? command_of(request.packet.text) : nullptr;
+  if (command != nullptr && !command->waits) return operate(request);
   queue_.push_back(std::move(request));
   begin_waiting();
 }
@@ -253,17 +248,46 @@ Result<PciBus::Changes> ControlServer::change(const Request& request, Operation&
     operation.answer.result = static_cast<int>(data.size());
     return bus_.store(text.substr(0, end), data);
   }
-  const auto [word, bdf] = split_command(text);
-  if (word == "list") {
-    operation.text = functions_text();
-    return PciBus::Changes{};
-  }
-  if (word == "unplug") return bus_.unplug(bdf);
-  if (word == "plug") return bus_.plug(bdf);
-  if (word == "token") return bus_.apply(TRY(Change::parse(text)));
-  if (word == "rescan") return bus_.store("/sys/bus/pci/rescan", "1");
-  return fail(EINVAL, "no such command");
+  const Command* const command = command_of(text);
+  if (command == nullptr) return fail(EINVAL, "no such command");
+  return (this->*command->run)(text, operation);
 }
+
+// --- commands ------------------------------------------------------------------------------------------------
+
+constexpr ControlServer::Command ControlServer::kCommands[] = {
+    {"list", false, &ControlServer::list},   {"unplug", false, &ControlServer::unplug},
+    {"plug", true, &ControlServer::plug},    {"rescan", true, &ControlServer::rescan},
+    {"token", false, &ControlServer::token},
+};
+
+const ControlServer::Command* ControlServer::command_of(std::string_view text) {
+  const auto row = std::ranges::find(kCommands, split_command(text).first, &Command::word);
+  return row == std::end(kCommands) ? nullptr : row;
+}
+
+Result<PciBus::Changes> ControlServer::list(std::string_view /*text*/, Operation& operation) {
+  operation.text = functions_text();
+  return PciBus::Changes{};
+}
+
+Result<PciBus::Changes> ControlServer::unplug(std::string_view text, Operation& /*operation*/) {
+  return bus_.unplug(split_command(text).second);
+}
+
+Result<PciBus::Changes> ControlServer::plug(std::string_view text, Operation& /*operation*/) {
+  return bus_.plug(split_command(text).second);
+}
+
+Result<PciBus::Changes> ControlServer::rescan(std::string_view /*text*/, Operation& /*operation*/) {
+  return bus_.store("/sys/bus/pci/rescan", "1");
+}
+
+Result<PciBus::Changes> ControlServer::token(std::string_view text, Operation& /*operation*/) {
+  return bus_.apply(TRY(Change::parse(text)));
+}
+
+// --- engines have followed -----------------------------------------------------------------------------------
 
 void ControlServer::finish_operations() {
   for (std::size_t i = 0; i < operations_.size();) {

@@ -14,6 +14,7 @@
 #include <memory>
 #include <set>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -52,6 +53,16 @@ class ControlServer {
     int client;
     ControlPacket packet;
   };
+  // What `softiommu ctl` and engines ask for; each row's function makes it.
+  using Run = Result<PciBus::Changes>(std::string_view text, Operation& operation);
+  struct Command {
+    std::string_view word;
+    bool waits;  // for its turn, behind writes
+    Run ControlServer::* run;
+  };
+  static const Command kCommands[];
+  static const Command* command_of(std::string_view text);  // nullptr: there is none of that name
+  Run list, unplug, plug, rescan, token;
 
   ControlServer(const std::string& run_dir, System& system);
   void serve_once(int milliseconds);

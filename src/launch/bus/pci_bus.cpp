@@ -46,12 +46,6 @@ std::optional<bool> flag_of(std::string_view text) {
   return std::nullopt;
 }
 
-// What new_id and remove_id take: hexadecimal numbers, two at least. The count of them.
-int parse_id(std::string_view value, DynamicId& id) {
-  return std::sscanf(std::string(value).c_str(), "%x %x %x %x %x %x", &id.vendor, &id.device, &id.subvendor,
-                     &id.subdevice, &id.class_code, &id.class_mask);
-}
-
 bool is_native(std::string_view driver) { return driver != kVfio && driver != "pci-stub"; }
 
 std::string_view last_part(std::string_view path) { return path.substr(path.rfind('/') + 1); }
@@ -59,7 +53,13 @@ std::string_view before_last_part(std::string_view path) { return path.substr(0,
 
 }  // namespace
 
-bool DynamicId::matches(const FunctionIdentity& id) const {
+bool PciBus::DynamicId::parse(std::string_view value) {
+  constexpr int kNeeded = 2;
+  return std::sscanf(std::string(value).c_str(), "%x %x %x %x %x %x", &vendor, &device, &subvendor, &subdevice,
+                     &class_code, &class_mask) >= kNeeded;
+}
+
+bool PciBus::DynamicId::matches(const FunctionIdentity& id) const {
   return vendor == id.vendor && device == id.device && (subvendor == kAny || subvendor == id.subsystem_vendor) &&
          (subdevice == kAny || subdevice == id.subsystem_device) && ((class_code ^ id.class_code) & class_mask) == 0;
 }
@@ -260,7 +260,7 @@ Result<> PciBus::unbind(const Place& place, std::string_view value) {
 
 Result<> PciBus::new_id(const Place& place, std::string_view value) {
   DynamicId id;
-  if (parse_id(value, id) < 2) return fail(EINVAL, "vendor and device, in hexadecimal");
+  if (!id.parse(value)) return fail(EINVAL, "vendor and device, in hexadecimal");
   auto& ids = dynamic_ids_[place.driver];
   const FunctionIdentity like{.vendor = static_cast<std::uint16_t>(id.vendor),
                               .device = static_cast<std::uint16_t>(id.device),
@@ -280,7 +280,7 @@ Result<> PciBus::new_id(const Place& place, std::string_view value) {
 
 Result<> PciBus::remove_id(const Place& place, std::string_view value) {
   DynamicId id;
-  if (parse_id(value, id) < 2) return fail(EINVAL, "vendor and device, in hexadecimal");
+  if (!id.parse(value)) return fail(EINVAL, "vendor and device, in hexadecimal");
   const auto same = [&](const DynamicId& known) {
     return known.vendor == id.vendor && known.device == id.device &&
            (id.subvendor == DynamicId::kAny || known.subvendor == id.subvendor) &&

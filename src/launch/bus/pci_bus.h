@@ -18,14 +18,6 @@
 
 namespace softiommu::launch {
 
-// An id that new_id gave to a driver: vendor and device, and what of the rest was said (drivers/pci/pci-driver.c).
-struct DynamicId {
-  static constexpr std::uint32_t kAny = 0xffff'ffff;
-  std::uint32_t vendor = 0, device = 0, subvendor = kAny, subdevice = kAny, class_code = 0, class_mask = 0;
-
-  bool matches(const FunctionIdentity& id) const;
-};
-
 class PciBus {
  public:
   // `view_root` is where write_view() has been.
@@ -59,6 +51,15 @@ class PciBus {
     std::string driver_override;  // "": none
     bool vf_autoprobe = true;
     unsigned enabled = 0;  // by "enable"
+  };
+  // An id that new_id gave to a driver: vendor and device, and what of the rest was said (drivers/pci/pci-driver.c).
+  struct DynamicId {
+    static constexpr std::uint32_t kAny = 0xffff'ffff;
+    std::uint32_t vendor = 0, device = 0, subvendor = kAny, subdevice = kAny, class_code = 0, class_mask = 0;
+
+    // What new_id and remove_id take: hexadecimal numbers, vendor and device at least. False: they are not there.
+    bool parse(std::string_view value);
+    bool matches(const FunctionIdentity& id) const;
   };
   struct Place {  // of a file: below the view, and whose it is
     std::string file, driver, bdf;

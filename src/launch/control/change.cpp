@@ -15,10 +15,13 @@ using Kind = Change::Kind;
 using Removal = PciControl::Removal;
 constexpr auto kDontWait = PciControl::Wait::not_at_all;
 
+// What follows the name.
+enum class Words : std::uint8_t { nothing, device, driver_device, device_number, device_token };
+
 struct Row {
   Kind kind;
   std::string_view name;
-  std::size_t words;  // with the name
+  Words words;
   Result<Removal> (*apply)(const Change&, PciControl&);
 };
 
@@ -28,16 +31,20 @@ Result<Removal> done(Result<> result) {
 }
 
 constexpr Row kRows[] = {
-    {Kind::bind, "bind", 3, [](const Change& c, PciControl& on) { return done(on.bind(c.driver, c.bdf)); }},
-    {Kind::unbind, "unbind", 3, [](const Change& c, PciControl& on) { return on.unbind(c.driver, c.bdf, kDontWait); }},
-    {Kind::num_vfs, "num_vfs", 3,
+    {Kind::bind, "bind", Words::driver_device,
+     [](const Change& c, PciControl& on) { return done(on.bind(c.driver, c.bdf)); }},
+    {Kind::unbind, "unbind", Words::driver_device,
+     [](const Change& c, PciControl& on) { return on.unbind(c.driver, c.bdf, kDontWait); }},
+    {Kind::num_vfs, "num_vfs", Words::device_number,
      [](const Change& c, PciControl& on) { return on.set_num_vfs(c.bdf, c.number, kDontWait); }},
-    {Kind::remove, "remove", 2, [](const Change& c, PciControl& on) { return on.remove(c.bdf, kDontWait); }},
-    {Kind::rescan, "rescan", 1, [](const Change&, PciControl& on) { return done(on.rescan()); }},
-    {Kind::unplug, "unplug", 2, [](const Change& c, PciControl& on) { return on.unplug(c.bdf); }},
-    {Kind::plug, "plug", 2, [](const Change& c, PciControl& on) { return done(on.plug(c.bdf)); }},
-    {Kind::reset, "reset", 2, [](const Change& c, PciControl& on) { return done(on.reset(c.bdf)); }},
-    {Kind::token, "token", 3, [](const Change& c, PciControl& on) { return done(on.set_token(c.bdf, c.token)); }},
+    {Kind::remove, "remove", Words::device,
+     [](const Change& c, PciControl& on) { return on.remove(c.bdf, kDontWait); }},
+    {Kind::rescan, "rescan", Words::nothing, [](const Change&, PciControl& on) { return done(on.rescan()); }},
+    {Kind::unplug, "unplug", Words::device, [](const Change& c, PciControl& on) { return on.unplug(c.bdf); }},
+    {Kind::plug, "plug", Words::device, [](const Change& c, PciControl& on) { return done(on.plug(c.bdf)); }},
+    {Kind::reset, "reset", Words::device, [](const Change& c, PciControl& on) { return done(on.reset(c.bdf)); }},
+    {Kind::token, "token", Words::device_token,
+     [](const Change& c, PciControl& on) { return done(on.set_token(c.bdf, c.token)); }},
 };
 
 const Row& row_of(Kind kind) { return *std::ranges::find(kRows, kind, &Row::kind); }
@@ -52,28 +59,37 @@ std::vector<std::string_view> split(std::string_view text) {
   return words;
 }
 
+std::size_t count_of(Words words) { return words == Words::nothing ? 0 : words == Words::device ? 1 : 2; }
+
 }  // namespace
 
 std::string Change::text() const {
   const Row& row = row_of(kind);
-  std::string text(row.name);
-  if (!driver.empty()) text += " " + driver;
-  if (row.words > 1) text += " " + bdf;
-  if (kind == Kind::num_vfs) text += fmt::format(" {}", number);
-  if (kind == Kind::token) text += " " + token;
-  return text;
+  switch (row.words) {
+    case Words::nothing:
+      return std::string(row.name);
+    case Words::device:
+      return fmt::format("{} {}", row.name, bdf);
+    case Words::driver_device:
+      return fmt::format("{} {} {}", row.name, driver, bdf);
+    case Words::device_number:
+      return fmt::format("{} {} {}", row.name, bdf, number);
+    case Words::device_token:
+      return fmt::format("{} {} {}", row.name, bdf, token);
+  }
+  return {};
 }
 
 Result<Change> Change::parse(std::string_view text) {
   const auto words = split(text);
   const auto row = words.empty() ? std::end(kRows) : std::ranges::find(kRows, words[0], &Row::name);
-  if (row == std::end(kRows) || words.size() != row->words) return fail(EINVAL, "no change of a machine");
+  if (row == std::end(kRows) || words.size() != count_of(row->words) + 1) return fail(EINVAL, "no change of a machine");
   Change change{.kind = row->kind};
-  const bool names_driver = change.kind == Kind::bind || change.kind == Kind::unbind;
-  if (row->words > 1) change.bdf = names_driver ? words[2] : words[1];
-  if (names_driver) change.driver = words[1];
-  if (change.kind == Kind::token) change.token = words[2];
-  if (change.kind != Kind::num_vfs) return change;
+  const bool driver_first = row->words == Words::driver_device;
+  if (row->words != Words::nothing) change.bdf = words[driver_first ? 2 : 1];
+  if (driver_first) change.driver = words[1];
+  if (row->words == Words::device_token) change.token = words[2];
+  if (row->words != Words::device_number) return change;
   const std::string_view number = words[2];
   const auto [rest, error] = std::from_chars(number.data(), number.data() + number.size(), change.number);
   if (error != std::errc{} || rest != number.data() + number.size()) return fail(EINVAL, "no number of functions");
@@ -107,7 +123,6 @@ bool Change::is_done(const PciControl& control) const {
     case Kind::unbind:
       return function->driver != driver;
     case Kind::remove:
-    case Kind::unplug:
       return false;
     default:
       return true;

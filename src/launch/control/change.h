@@ -20,8 +20,6 @@ struct Change {
   unsigned number = 0;      // of num_vfs
   std::string token = {};   // of token: the VF token that a user of the physical function has set
 
-  bool operator==(const Change&) const = default;
-
   // "num_vfs 0000:00:04.0 2", "bind vfio-pci 0000:00:04.0".
   std::string text() const;
   static Result<Change> parse(std::string_view text);  // EINVAL

@@ -32,6 +32,7 @@ struct MappingRecord {
 
 class DmaHistory {
  public:
+  // Of a domain. A mapping that reaches over an end of the range is cut there, and keeps the rest.
   void mapped(const DmaMapping& mapping, StackId by);
   void unmapped(std::uint64_t domain, IovaRange range, StackId by);
   // Of each device that the record names.

@@ -4,8 +4,12 @@
 //   RUN/options          key=value lines
 //   RUN/machine.toml     the machine, as it was given
 //   RUN/view/            the generated /sys and /dev
+//   RUN/control          the socket on which the launcher answers (launch/control/control_abi.h)
 //   RUN/claims           one shared page: which group is open, and by whom
-//   RUN/out/             what the processes wrote for --explain and --trace, one file each
+//   RUN/handles          one shared page: which sockets are handles of open files
+//   RUN/accounts         one shared page: what each process has pinned
+//   RUN/out/             what the processes wrote for --explain, --trace, --fail list and --dma-sanitizer (findings),
+//                        one file each
 #pragma once
 
 #include <string>

@@ -27,13 +27,14 @@ namespace softiommu::launch {
 
 class ControlServer {
  public:
-  // Makes the socket, and the view of the functions below `run_dir`/view, where write_view() has been.
+  // Makes the socket, and the view of the functions below `run_dir`/view, where write_view() has been. Errno of the
+  // file system; EADDRINUSE: the socket is there already; EMFILE, ENFILE.
   static Result<std::unique_ptr<ControlServer>> create(const std::string& run_dir, System& system);
   ~ControlServer();
   ControlServer(const ControlServer&) = delete;
   ControlServer& operator=(const ControlServer&) = delete;
 
-  // A thread that serves, and its end.
+  // A thread that serves, and its end. EAGAIN: there is no thread, and who connects is refused from now on.
   Result<> begin();
   void end();
   // Serves on this thread, for that time.
@@ -81,7 +82,7 @@ class ControlServer {
   void finish_operations();
   void undo(const Operation& operation);
   std::string functions_text() const;
-  std::string state() const;
+  std::string state() const;  // of the functions: two are equal where an engine has nothing to follow
 
   Vfio vfio_;
   PciControl control_;

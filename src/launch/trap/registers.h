@@ -44,6 +44,7 @@ class Registers {
   Vector vector(unsigned number) const;
   // `bytes` of `value`; the rest of the register stays, or becomes zero (VEX and EVEX forms).
   void set_vector(unsigned number, const Vector& value, unsigned bytes, bool zero_rest);
+  // Opmask registers of AVX-512, k0 to k7.
   std::uint64_t mask(unsigned number) const;
   void set_mask(unsigned number, std::uint64_t value);
   // The whole x87 and vector state, for XRSTOR and XSAVE of `components`; none: for FXRSTOR and FXSAVE.

@@ -6,31 +6,16 @@
 #include <poll.h>
 #include <unistd.h>
 
-#include <filesystem>
+#include <utility>
 
-#include "drivers/registry.h"
-#include "launch/run_options.h"
-#include "launch/view/view.h"
+#include "bus_fixture.h"
 
 namespace softiommu::launch {
 namespace {
 
-namespace fs = std::filesystem;
 using Verb = ControlHead::Verb;
 using namespace std::chrono_literals;
 
-constexpr char kMachine[] = R"(
-[[iommu]]
-name = "dmar0"
-model = "intel-vtd"
-[[device]]
-address = "0000:00:04.0"
-model = "edu"
-vfs = 4
-[[device]]
-address = "0000:00:05.0"
-model = "nvme"
-)";
 const std::string kUnbind = "/sys/bus/pci/drivers/vfio-pci/unbind", kBind = "/sys/bus/pci/drivers/vfio-pci/bind";
 
 // A process that speaks to the server, which is served by the test's own thread.
@@ -66,24 +51,9 @@ class Peer {
   int fd_;
 };
 
-class ControlServerTest : public testing::Test {
+class ControlServerTest : public BusFixture {
  protected:
-  ControlServerTest() {
-    std::string name = testing::TempDir() + "run-XXXXXX";
-    folder_ = ::mkdtemp(name.data());
-    fs::create_directory(folder_ + "/view");
-    machine_ = *Machine::create(*parse_machine(kMachine, "test"), {});
-    system_ = *System::create(*machine_, all_drivers(), {});
-    EXPECT_TRUE(write_view(folder_ + "/view", *system_, {}));
-    server_ = *ControlServer::create(folder_, *system_);
-  }
-  ~ControlServerTest() override {
-    server_.reset();
-    fs::remove_all(folder_);
-  }
-  std::string folder_;
-  std::unique_ptr<Machine> machine_;
-  std::unique_ptr<System> system_;
+  ControlServerTest() : server_(*ControlServer::create(folder_, *system_)) {}
   std::unique_ptr<ControlServer> server_;
 };
 
@@ -155,31 +125,31 @@ TEST_F(ControlServerTest, WhatOneEngineCannotFollowIsTakenBack) {
   shell.store("/sys/bus/pci/drivers/nvme/bind", "0000:00:05.0");
   engine.send(Verb::kAnswer, {}, engine.hear().head.number, -EBUSY);
   EXPECT_EQ(shell.answer(), -EBUSY);
-  EXPECT_FALSE(fs::exists(folder_ + "/view/sys/bus/pci/drivers/nvme/0000:00:05.0"));
+  EXPECT_FALSE(fs::exists(view_ + "/sys/bus/pci/drivers/nvme/0000:00:05.0"));
 }
 
 TEST_F(ControlServerTest, AWriteThatNobodySawTakesEffectToo) {
-  const std::string view = folder_ + "/view", bdf = "0000:00:05.0";
+  const std::string bdf = "0000:00:05.0";
   const auto write_past_us = [&](const std::string& file, const std::string& text) {
-    EXPECT_TRUE(write_text(view + file, text));
+    EXPECT_TRUE(write_text(view_ + file, text));
     server_->serve_for(5ms);
   };
   write_past_us("/sys/bus/pci/devices/" + bdf + "/driver_override", "nvme\n");
   write_past_us(kUnbind, bdf + "\n");
-  EXPECT_FALSE(fs::exists(view + "/sys/bus/pci/drivers/vfio-pci/" + bdf));
-  EXPECT_EQ(read_text(view + kUnbind), "") << "the file itself holds nothing";
+  EXPECT_FALSE(fs::exists(view_ + "/sys/bus/pci/drivers/vfio-pci/" + bdf));
+  EXPECT_EQ(read_text(view_ + kUnbind), "") << "the file itself holds nothing";
   write_past_us("/sys/bus/pci/drivers_probe", bdf);
-  EXPECT_TRUE(fs::exists(view + "/sys/bus/pci/drivers/nvme/" + bdf));
-  EXPECT_EQ(read_text(view + "/sys/bus/pci/devices/" + bdf + "/driver_override"), "nvme\n");
+  EXPECT_TRUE(fs::exists(view_ + "/sys/bus/pci/drivers/nvme/" + bdf));
+  EXPECT_EQ(read_text(view_ + "/sys/bus/pci/devices/" + bdf + "/driver_override"), "nvme\n");
 }
 
 TEST_F(ControlServerTest, WritesThatNobodySawTakeEffectInTheirOrder) {
-  const std::string view = folder_ + "/view", bdf = "0000:00:05.0";
-  EXPECT_TRUE(write_text(view + "/sys/bus/pci/devices/" + bdf + "/driver_override", "nvme\n"));
-  EXPECT_TRUE(write_text(view + kUnbind, bdf + "\n"));
-  EXPECT_TRUE(write_text(view + "/sys/bus/pci/drivers_probe", bdf));
+  const std::string bdf = "0000:00:05.0";
+  EXPECT_TRUE(write_text(view_ + "/sys/bus/pci/devices/" + bdf + "/driver_override", "nvme\n"));
+  EXPECT_TRUE(write_text(view_ + kUnbind, bdf + "\n"));
+  EXPECT_TRUE(write_text(view_ + "/sys/bus/pci/drivers_probe", bdf));
   server_->serve_for(5ms);
-  EXPECT_TRUE(fs::exists(view + "/sys/bus/pci/drivers/nvme/" + bdf));
+  EXPECT_TRUE(fs::exists(view_ + "/sys/bus/pci/drivers/nvme/" + bdf));
 }
 
 // The shell's socket has a lower number than the watch: it is heard first.
@@ -193,14 +163,14 @@ TEST_F(ControlServerTest, AWriteThatNobodySawIsNotLostBesideAnother) {
   for (const int gap : more_gaps) ::close(gap);
   Peer shell(*server_, folder_);
   shell.hear();  // it is known
-  EXPECT_TRUE(write_text(folder_ + "/view" + kUnbind, "0000:00:05.0\n"));
+  EXPECT_TRUE(write_text(view_ + kUnbind, "0000:00:05.0\n"));
   shell.store(kUnbind, "0000:00:04.0");
   EXPECT_EQ(shell.answer(), 12);
-  EXPECT_FALSE(fs::exists(folder_ + "/view/sys/bus/pci/drivers/vfio-pci/0000:00:05.0"));
+  EXPECT_FALSE(fs::exists(view_ + "/sys/bus/pci/drivers/vfio-pci/0000:00:05.0"));
 }
 
 TEST_F(ControlServerTest, AWriteThatNobodySawAndIsRefusedIsNotShown) {
-  const std::string device = folder_ + "/view/sys/bus/pci/devices/0000:00:05.0/";
+  const std::string device = view_ + "/sys/bus/pci/devices/0000:00:05.0/";
   const std::pair<const char*, const char*> files[] = {{"numa_node", "-1\n"}, {"enable", "0\n"}, {"msi_bus", "1\n"}};
   for (const auto& [name, shown] : files) {
     EXPECT_TRUE(write_text(device + name, "x\n"));
@@ -210,7 +180,7 @@ TEST_F(ControlServerTest, AWriteThatNobodySawAndIsRefusedIsNotShown) {
 }
 
 TEST_F(ControlServerTest, AnEmptyLineThatNobodySawIsAWrite) {
-  const std::string file = folder_ + "/view/sys/bus/pci/devices/0000:00:05.0/driver_override";
+  const std::string file = view_ + "/sys/bus/pci/devices/0000:00:05.0/driver_override";
   EXPECT_TRUE(write_text(file, "\n"));
   server_->serve_for(5ms);
   EXPECT_EQ(read_text(file), "(null)\n");

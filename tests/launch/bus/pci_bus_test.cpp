@@ -5,53 +5,22 @@
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
-#include <filesystem>
-
-#include "drivers/registry.h"
-#include "launch/run_options.h"
-#include "launch/view/view.h"
+#include "bus_fixture.h"
 
 namespace softiommu::launch {
 namespace {
 
-namespace fs = std::filesystem;
-
-constexpr char kMachine[] = R"(
-[[iommu]]
-name = "dmar0"
-model = "intel-vtd"
-[[device]]
-address = "0000:00:04.0"
-model = "edu"
-vfs = 4
-[[device]]
-address = "0000:00:05.0"
-model = "nvme"
-[[bridge]]
-address = "0000:00:1c.0"
-kind = "root-port"
-bus = 1
-[[device]]
-address = "0000:01:00.0"
-model = "edu"
-)";
 const std::string kPf = "0000:00:04.0", kVf = "0000:00:14.0", kNvme = "0000:00:05.0", kBehind = "0000:01:00.0";
 const std::string kDrivers = "/sys/bus/pci/drivers/", kBus = "/sys/bus/pci/";
 
-class PciBusTest : public testing::Test {
+class PciBusTest : public BusFixture {
  protected:
   PciBusTest() {
-    std::string name = testing::TempDir() + "view-XXXXXX";
-    root_ = ::mkdtemp(name.data());
-    machine_ = *Machine::create(*parse_machine(kMachine, "test"), {});
-    system_ = *System::create(*machine_, all_drivers(), {});
     vfio_ = std::make_unique<Vfio>(*system_, VfioOptions{});
     control_ = std::make_unique<PciControl>(*system_, *vfio_);
-    EXPECT_TRUE(write_view(root_, *system_, {}));
-    bus_ = std::make_unique<PciBus>(*system_, *control_, root_);
+    bus_ = std::make_unique<PciBus>(*system_, *control_, view_);
     EXPECT_TRUE(bus_->show());
   }
-  ~PciBusTest() override { fs::remove_all(root_); }
 
   // 0, or the errno of write(2).
   int write(const std::string& file, const std::string& text) {
@@ -65,23 +34,21 @@ class PciBusTest : public testing::Test {
     const std::string bridge = bdf == kBehind ? "0000:00:1c.0/" : "";
     return "/sys/devices/pci0000:00/" + bridge + bdf + "/" + name;
   }
-  std::string read(const std::string& file) { return read_text(root_ + file).value_or("(none)"); }
-  bool there(const std::string& file) { return fs::exists(fs::symlink_status(root_ + file)); }
+  std::string read(const std::string& file) { return read_text(view_ + file).value_or("(none)"); }
+  bool there(const std::string& file) { return fs::exists(fs::symlink_status(view_ + file)); }
   std::string driver(const std::string& bdf) {
     std::error_code error;
-    return fs::read_symlink(root_ + device(bdf, "driver"), error).filename();
+    return fs::read_symlink(view_ + device(bdf, "driver"), error).filename();
   }
   std::string group_node(const std::string& bdf) {
-    return "/dev/vfio/" + fs::read_symlink(root_ + device(bdf, "iommu_group")).filename().string();
+    return "/dev/vfio/" + fs::read_symlink(view_ + device(bdf, "iommu_group")).filename().string();
   }
   mode_t mode(const std::string& file) {
     struct stat status{};
-    return ::stat((root_ + file).c_str(), &status) == 0 ? status.st_mode & 0777 : 0;
+    return ::stat((view_ + file).c_str(), &status) == 0 ? status.st_mode & 0777 : 0;
   }
 
-  std::string root_, told_;
-  std::unique_ptr<Machine> machine_;
-  std::unique_ptr<System> system_;
+  std::string told_;
   std::unique_ptr<Vfio> vfio_;
   std::unique_ptr<PciControl> control_;
   std::unique_ptr<PciBus> bus_;
@@ -160,8 +127,8 @@ TEST_F(PciBusTest, VirtualFunctionsComeAndGo) {
   EXPECT_EQ(read(device(kPf, "sriov_totalvfs")), "4\n");
   EXPECT_EQ(write(device(kPf, "sriov_numvfs"), "2"), 0);
   EXPECT_EQ(read(device(kPf, "sriov_numvfs")), "2\n");
-  EXPECT_EQ(fs::read_symlink(root_ + device(kPf, "virtfn0")).filename(), kVf);
-  EXPECT_EQ(fs::read_symlink(root_ + device(kVf, "physfn")).filename(), kPf);
+  EXPECT_EQ(fs::read_symlink(view_ + device(kPf, "virtfn0")).filename(), kVf);
+  EXPECT_EQ(fs::read_symlink(view_ + device(kVf, "physfn")).filename(), kPf);
   EXPECT_EQ(driver(kVf), "vfio-pci");
   EXPECT_EQ(read(device(kVf, "driver_override")), "vfio-pci\n");
   EXPECT_EQ(read(device(kVf, "vendor")), "0x1234\n");

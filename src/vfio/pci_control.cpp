@@ -71,6 +71,7 @@ struct PciControl::Impl : std::enable_shared_from_this<PciControl::Impl> {
   Result<Removal> begin_removal(const Known& known);
   void gone(const Known& known);
   void end_disabling(PciFunction& physical);
+  bool is_disabling(const PciFunction& physical) const;
   Result<Removal> release(const Known& known, std::function<void()> left);
   void let_go_of_group(const Known& known);
   Result<> bind(const KnownDriver& driver, const Known& known);
@@ -248,6 +249,11 @@ void PciControl::Impl::end_disabling(PciFunction& physical) {
   set_virtual_functions(physical, 0);
 }
 
+bool PciControl::Impl::is_disabling(const PciFunction& physical) const {
+  const MutexLock lock(mutex);
+  return disabling.contains(&physical);
+}
+
 // It cannot fail in Linux: where some were gone and others not, nobody could go on.
 Result<PciControl::Removal> PciControl::Impl::disable(const Known& physical) {
   if (physical.hardware().enabled_virtual_functions() == 0) return Removal::done;
@@ -260,8 +266,9 @@ Result<PciControl::Removal> PciControl::Impl::disable(const Known& physical) {
   for (const PciFunction* const one : physical.hardware().virtual_functions()) {
     const Known virtual_function = known(*one);
     if (!virtual_function.device.present()) continue;
-    const bool leaves = virtual_function.pci.leaving();
-    if (leaves || TRY(begin_removal(virtual_function)) == Removal::pending) all = Removal::pending;
+    const auto removal = begin_removal(virtual_function);
+    if (!removal && removal.error().code != ENODEV) return removal;
+    if (!removal || *removal == Removal::pending) all = Removal::pending;  // ENODEV: it is leaving already
   }
   end_disabling(physical.hardware());
   return all;
@@ -272,6 +279,8 @@ Result<PciControl::Removal> PciControl::Impl::set_num_vfs(const Known& physical,
   if (hardware.virtual_functions().empty()) return fail(ENOENT, "the function has no SR-IOV");
   if (number > hardware.virtual_functions().size()) return fail(ERANGE, "more than there are");
   const unsigned enabled = hardware.enabled_virtual_functions();
+  if (number != 0 && is_disabling(hardware))
+    return fail(EAGAIN, "users of the functions that were there are waited for");
   if (number == enabled) return Removal::done;
   if (driver_of(physical) != kVfioPci) return fail(ENOENT, "no driver that configures SR-IOV has the function");
   if (number == 0) return disable(physical);
@@ -319,15 +328,17 @@ Result<> PciControl::rescan() {
     const fault::Call fallible;
     const Turn turn(impl_->operation, Wait::for_users);
     bool found = false;
+    Result<> all;  // one that cannot be brought in keeps none of the others out
     for (const auto& device : impl_->devices.all()) {
       // Virtual functions have no ids that a scan could find.
       if (device == nullptr || device->device().present() || !device->function().present()) continue;
       if (device->function().physical() != nullptr) continue;
-      TRY(impl_->bring_in(impl_->known(device->function())));
-      found = true;
+      const auto brought = without_throwing([&] { return impl_->bring_in(impl_->known(device->function())); });
+      if (!brought && all) all = brought;
+      found = found || brought.has_value();
     }
     if (found) impl_->changed();
-    return {};
+    return all;
   });
 }
 

@@ -48,11 +48,13 @@ class PciControl {
   // another change waits for users.
 
   // "sriov_numvfs". ERANGE: more than there are; ENOENT: the function has no SR-IOV, or no driver that configures it;
-  // EBUSY: some are enabled and the number is neither 0 nor that. 0 waits for the users of every virtual function.
+  // EBUSY: some are enabled and the number is neither 0 nor that; EAGAIN: they are being disabled, and users are
+  // waited for. 0 waits for the users of every virtual function.
   Result<Removal> set_num_vfs(std::string_view pf, unsigned number, Wait wait = Wait::for_users);
   // "remove": the device leaves its driver, its group and the bus. With its virtual functions.
   Result<Removal> remove(std::string_view bdf, Wait wait = Wait::for_users);
   // "rescan": every function whose hardware answers and that software does not know is found, and given to vfio-pci.
+  // What fails for one is answered when the others are in.
   Result<> rescan();
   // Surprise removal: the hardware is gone when this returns. Registers read as ones, DMA has ended, the users are
   // asked to let go; the last close ends it. A virtual function goes only with its physical one: EINVAL.

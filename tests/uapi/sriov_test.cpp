@@ -2,6 +2,7 @@
 // Virtual functions under VFIO: what sriov_numvfs does, and the token that their users share with the physical one's.
 #include <thread>
 
+#include "base/fault.h"
 #include "uapi/hot_plug_rig.h"
 
 namespace softiommu::test {
@@ -189,6 +190,20 @@ TEST_F(SriovTest, DisablingAsksUsersAndEndsWithTheLastClose) {
   EXPECT_EQ(hardware(kPf).enabled_virtual_functions(), 0U);
 }
 
+TEST_F(SriovTest, WhileFunctionsLeaveNoneAreEnabled) {
+  enable(2);
+  ASSERT_EQ(bind_with(open_cdev_of(kPf), kToken), 0);
+  const int vf = open_cdev_of(kVf);
+  ASSERT_EQ(bind_with(vf, kToken), 0);
+  ASSERT_EQ(*control_->set_num_vfs(kPf, 0, Wait::not_at_all), Removal::pending);
+  EXPECT_EQ(code(control_->set_num_vfs(kPf, 2, Wait::not_at_all)), EAGAIN) << "as many as there were";
+  EXPECT_EQ(code(control_->set_num_vfs(kPf, 1, Wait::not_at_all)), EAGAIN);
+  EXPECT_EQ(*control_->set_num_vfs(kPf, 0, Wait::not_at_all), Removal::pending) << "the same again";
+  program_.close(vf);
+  enable(2);
+  EXPECT_NE(find(kVf), nullptr);
+}
+
 TEST_F(SriovTest, WhoWaitsIsThereUntilTheLastClose) {
   enable(1);
   ASSERT_EQ(bind_with(open_cdev_of(kPf), kToken), 0);
@@ -254,6 +269,20 @@ TEST_F(SriovTest, ABusWithVirtualFunctionsIsNotReset) {
   EXPECT_EQ(call(device, abi::kDevicePciHotReset, &request), 0);
   enable(1);
   EXPECT_EQ(call(device, abi::kDevicePciHotReset, &request), -EINVAL);
+}
+
+TEST_F(SriovTest, ARescanFindsTheOthersWhereOneFails) {
+  ASSERT_EQ(code(control_->remove(kAlone)), 0);
+  ASSERT_EQ(code(control_->remove(kPf)), 0);
+  const auto before = control_->generation();
+  fault::fail_nth(1);
+  EXPECT_EQ(code(control_->rescan()), ENOMEM);
+  fault::disarm();
+  EXPECT_NE(find(kAlone) != nullptr, find(kPf) != nullptr);
+  EXPECT_GT(control_->generation(), before);
+  EXPECT_EQ(code(control_->rescan()), 0);
+  EXPECT_NE(find(kAlone), nullptr);
+  EXPECT_NE(find(kPf), nullptr);
 }
 
 TEST_F(SriovTest, EveryChangeIsTold) {

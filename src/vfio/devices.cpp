@@ -69,14 +69,15 @@ Result<> Devices::add(PciDevice& device) {
   });
 }
 
-Result<> Devices::remove(PciDevice& device, std::function<void()> left) {
+Result<> Devices::remove(PciDevice& device, std::function<void()> left, std::function<void()> told) {
   return without_throwing([&]() -> Result<> {
     VfioGroup& group = group_of(device);
     const auto end = [&group, then = std::move(left)] {
       group.device_left();
       then();
     };
-    if (!device.registration().leave(end)) return fail(ENODEV, "vfio-pci does not have it, or it is leaving");
+    if (!device.registration().leave(end, std::move(told)))
+      return fail(ENODEV, "vfio-pci does not have it, or it is leaving");
     if (device.leaving()) device.ask_to_leave();
     return {};
   });

@@ -38,8 +38,8 @@ class Devices {
   // functions are enabled; ENOMEM.
   Result<> add(PciDevice& device);
   // The driver unbinds: nobody new gets in, who is in is asked to leave. `left` runs once nobody is in: now, or on the
-  // thread of the last close. ENODEV: it is not registered; ENOMEM.
-  Result<> remove(PciDevice& device, std::function<void()> left);
+  // thread of the last close; `told` when it is registered no more. ENODEV: it is not registered; ENOMEM.
+  Result<> remove(PciDevice& device, std::function<void()> left, std::function<void()> told);
 
  private:
   Result<VfioGroup*> make_group(Group& group);

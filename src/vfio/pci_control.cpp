@@ -208,15 +208,18 @@ void PciControl::Impl::wait_for_all(const Known& known) const {
   wait_for_users(known);
 }
 
-// Whatever driver has it lets go; `left` runs then.
+// Whatever driver has it lets go; `left` runs then. It is told when no driver has it any more.
 Result<PciControl::Removal> PciControl::Impl::release(const Known& known, std::function<void()> left) {
   if (known.pci.registration().state() == vfio::Registration::State::none) {
     let_go_of_group(known);
     left();
+    changed();
     return Removal::done;
   }
-  TRY(devices.remove(known.pci, std::move(left)));
-  return known.pci.leaving() ? Removal::pending : Removal::done;
+  TRY(devices.remove(known.pci, std::move(left), [self = shared_from_this()] { self->changed(); }));
+  if (!known.pci.leaving()) return Removal::done;
+  changed();  // nobody new gets in
+  return Removal::pending;
 }
 
 void PciControl::Impl::let_go_of_group(const Known& known) {
@@ -237,7 +240,6 @@ void PciControl::Impl::gone(const Known& known) {
   if (const auto out = system.take_out(known.device); !out)
     log::error("pci {}: it cannot be taken out: {}", known.device.name(), out.error().why);
   if (PciFunction* const physical = known.hardware().physical()) end_disabling(*physical);
-  changed();
 }
 
 // With the last of its virtual functions the physical one disables them.
@@ -412,7 +414,7 @@ Result<PciControl::Removal> PciControl::unbind(std::string_view driver, std::str
     if (driver.empty() || impl_->driver_of(known) != driver || known.pci.leaving())
       return fail(ENODEV, "the driver does not have the device, or it is leaving");
     Removal removal = TRY(impl_->disable(known));
-    removal = std::max(removal, TRY(impl_->release(known, [impl = impl_] { impl->changed(); })));
+    removal = std::max(removal, TRY(impl_->release(known, [] {})));
     if (wait == Wait::not_at_all) return removal;
     impl_->wait_for_all(known);
     return Removal::done;

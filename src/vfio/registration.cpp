@@ -22,12 +22,13 @@ bool Registration::enter() {
   return true;
 }
 
-bool Registration::leave(std::function<void()> left) {
+bool Registration::leave(std::function<void()> left, std::function<void()> told) {
   {
     const MutexLock lock(mutex_);
     if (state_ != State::registered) return false;
     state_ = State::leaving;
     left_ = std::move(left);
+    told_ = std::move(told);
     if (uses_ != 0) return true;
   }
   finish();
@@ -44,10 +45,11 @@ void Registration::end_use() {
 
 // One thread comes here: that of leave() if nobody used it, else that of the last use.
 void Registration::finish() {
-  std::function<void()> left;
+  std::function<void()> left, told;
   {
     const MutexLock lock(mutex_);
     left = std::move(left_);
+    told = std::move(told_);
   }
   left();
   {
@@ -55,6 +57,7 @@ void Registration::finish() {
     state_ = State::none;
   }
   changed_.notify_all();
+  told();
 }
 
 bool Registration::wait(std::chrono::milliseconds longest) {

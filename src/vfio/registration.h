@@ -45,9 +45,9 @@ class Registration {
   Use use();
   // From none. False: it is registered, or leaves.
   bool enter();
-  // From registered. Runs `left` once nobody uses it: now, or on the thread of the last close. False: it is not
-  // registered. May throw std::bad_alloc before anything changed.
-  bool leave(std::function<void()> left);
+  // From registered. Runs `left` once nobody uses it, and `told` when it is none: now, or on the thread of the last
+  // close. False: it is not registered. May throw std::bad_alloc before anything changed.
+  bool leave(std::function<void()> left, std::function<void()> told);
   // True: it has left, and `left` has run.
   bool wait(std::chrono::milliseconds longest);
 
@@ -59,7 +59,7 @@ class Registration {
   std::condition_variable_any changed_;
   State state_ GUARDED_BY(mutex_) = State::none;
   unsigned uses_ GUARDED_BY(mutex_) = 0;
-  std::function<void()> left_ GUARDED_BY(mutex_);
+  std::function<void()> left_ GUARDED_BY(mutex_), told_ GUARDED_BY(mutex_);
 };
 
 }  // namespace softiommu::vfio

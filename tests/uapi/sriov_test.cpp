@@ -285,6 +285,30 @@ TEST_F(SriovTest, ARescanFindsTheOthersWhereOneFails) {
   EXPECT_NE(find(kPf), nullptr);
 }
 
+TEST_F(SriovTest, ARemovalThatWaitsForUsersIsToldWhenItBeginsAndWhenItEnds) {
+  const int device = open_in_container(kAlone);
+  std::vector<bool> registered, there;
+  control_->on_change([&] {
+    const auto* const function = find(kAlone);
+    there.push_back(function != nullptr);
+    registered.push_back(function != nullptr && function->vfio_number.has_value());
+  });
+  ASSERT_EQ(*control_->remove(kAlone, Wait::not_at_all), Removal::pending);
+  EXPECT_THAT(there, ElementsAre(true));
+  EXPECT_THAT(registered, ElementsAre(false));
+  program_.close(device);
+  EXPECT_THAT(there, ElementsAre(true, false));
+}
+
+TEST_F(SriovTest, AnUnbindThatWaitedForUsersIsToldWhenTheDriverHasGone) {
+  const int device = open_in_container(kAlone);
+  std::string driver = "none was told";
+  control_->on_change([&] { driver = find(kAlone)->driver; });
+  ASSERT_EQ(*control_->unbind("vfio-pci", kAlone, Wait::not_at_all), Removal::pending);
+  program_.close(device);
+  EXPECT_EQ(driver, "");
+}
+
 TEST_F(SriovTest, EveryChangeIsTold) {
   unsigned told = 0;
   control_->on_change([&] { ++told; });

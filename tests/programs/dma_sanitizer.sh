@@ -51,6 +51,8 @@ for seed in 1 2; do
   expect "transfers survived" "$WORK/log"
 done
 
+run_bug 2 --dma-sanitizer no-such-bug
+
 run_bug 134 --dma-sanitizer=abort after-munmap
 expect "use after free" "$WORK/log"
 expect "DMA findings of process" "$WORK/log"

@@ -139,28 +139,42 @@ static void in_turn(struct client* other) {
   release_buffer(memory);
 }
 
-int main(int argc, char** argv) {
+/* 0: there is no such bug. */
+static int run_bug(const char* name) {
   static const struct {
     const char* name;
     void (*run)(void);
   } bugs[] = {
-      {"use-after-unmap", use_after_unmap}, {"never-mapped", never_mapped}, {"read-only", read_only},
+      {"use-after-unmap", use_after_unmap}, {"never-mapped", never_mapped},   {"read-only", read_only},
       {"after-munmap", after_munmap},       {"after-madvise", after_madvise}, {"after-free", after_free},
-      {"after-move", after_move},           {"protected", protected_memory}, {"truncated", truncated_file},
+      {"after-move", after_move},           {"protected", protected_memory},  {"truncated", truncated_file},
   };
+  for (unsigned i = 0; i < sizeof bugs / sizeof *bugs; i++) {
+    if (strcmp(name, bugs[i].name) != 0) continue;
+    bugs[i].run();
+    return 1;
+  }
+  return 0;
+}
+
+static int run_pair(const char* name, const char* bdf) {
   static const struct {
     const char* name;
     void (*run)(struct client*);
   } pairs[] = {{"overlap", overlap}, {"in-turn", in_turn}};
+  for (unsigned i = 0; i < sizeof pairs / sizeof *pairs; i++) {
+    if (strcmp(name, pairs[i].name) != 0) continue;
+    struct client other = open_client(bdf);
+    pairs[i].run(&other);
+    return 1;
+  }
+  return 0;
+}
+
+int main(int argc, char** argv) {
   if (argc < 3) return 2;
   c = open_client(argv[2]);
-  for (unsigned i = 0; i < sizeof bugs / sizeof *bugs; i++)
-    if (strcmp(argv[1], bugs[i].name) == 0) bugs[i].run();
-  for (unsigned i = 0; argc == 4 && i < sizeof pairs / sizeof *pairs; i++) {
-    if (strcmp(argv[1], pairs[i].name) != 0) continue;
-    struct client other = open_client(argv[3]);
-    pairs[i].run(&other);
-  }
+  if (!(argc == 4 ? run_pair(argv[1], argv[3]) : run_bug(argv[1]))) return 2;
   puts("dma_bugs: ended");
   return 0;
 }

@@ -7,11 +7,12 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdint>
+#include <cstdio>
 #include <ctime>
-#include <fstream>
-#include <string>
+#include <string_view>
 
 namespace softiommu::vfio {
 
@@ -47,14 +48,28 @@ bool ready(int descriptor, short events) {
   return direct(SYS_ppoll, address(&wanted), 1, address(&now)) == 1 && (wanted.revents & events) != 0;
 }
 
-// "eventfd-id: N", which all descriptors of one eventfd have in common (Linux 5.2); empty where there is none.
-std::string identity(int descriptor) {
-  std::ifstream info("/proc/self/fdinfo/" + std::to_string(descriptor));
-  for (std::string line; std::getline(info, line);) {
-    if (line.starts_with("eventfd-id")) return line;
+// What /proc says of a descriptor.
+class Info {
+ public:
+  explicit Info(int descriptor) {
+    char path[40];
+    std::snprintf(path, sizeof path, "/proc/self/fdinfo/%d", descriptor);
+    const long file = direct(SYS_openat, AT_FDCWD, address(path), O_RDONLY | O_CLOEXEC);
+    if (file < 0) return;
+    length_ = std::max(0L, direct(SYS_read, file, address(text_), sizeof text_));
+    direct(SYS_close, file);
   }
-  return {};
-}
+  // "eventfd-id: N", which all descriptors of one eventfd have in common (Linux 5.2); empty where there is none.
+  std::string_view identity() const {
+    const std::string_view text(text_, static_cast<std::size_t>(length_));
+    const std::size_t at = text.find("eventfd-id");
+    return at == text.npos ? std::string_view() : text.substr(at, text.find('\n', at) - at);
+  }
+
+ private:
+  char text_[256];
+  long length_ = 0;
+};
 
 }  // namespace
 
@@ -64,10 +79,11 @@ Result<EventFd> EventFd::take(Program& program, int descriptor) {
 
 bool EventFd::is_held_by(Program& program) const {
   const auto now = program.take_eventfd(given_);
-  if (!now) return false;
-  const std::string mine = identity(descriptor_), other = identity(*now);
+  // Any other error says nothing about the program's descriptor.
+  if (!now) return now.error().code != EBADF && now.error().code != EINVAL;
+  const Info mine(descriptor_), other(*now);
   direct(SYS_close, *now);
-  return mine == other;
+  return mine.identity() == other.identity();
 }
 
 void EventFd::reset() {

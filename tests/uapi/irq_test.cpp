@@ -2,6 +2,7 @@
 // DEVICE_GET_IRQ_INFO and DEVICE_SET_IRQS for all five kinds.
 #include <unistd.h>
 
+#include "base/fault.h"
 #include "uapi/rig.h"
 
 namespace softiommu::test {
@@ -200,6 +201,14 @@ TEST_F(IrqTest, AnUnmaskEventUnmasks) {
   tell(device_, Gadget::raise_intx);
   EXPECT_EQ(a_.take(), 1U);
   EXPECT_EQ(set_irqs(device_, kUnmask, abi::kIntxIrq, 0, {-1}), 0);
+}
+
+TEST_F(IrqTest, AnUnmaskEventStaysWhenItCannotBeLookedAt) {
+  ASSERT_EQ(events(abi::kIntxIrq, 0, {a_.descriptor()}), 0);
+  ASSERT_EQ(set_irqs(device_, kUnmask, abi::kIntxIrq, 0, {b_.descriptor()}), 0);
+  fault::fail_point("program.eventfd", 1);
+  EXPECT_EQ(set_irqs(device_, kUnmask, abi::kIntxIrq, 0, {c_.descriptor()}), -EBUSY);
+  fault::disarm();
 }
 
 TEST_F(IrqTest, AnUnmaskEventThatTheProgramClosedMakesRoomForAnother) {

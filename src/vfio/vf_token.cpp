@@ -5,17 +5,25 @@
 
 #include <algorithm>
 #include <charconv>
-#include <random>
 
 namespace softiommu::vfio {
 
-std::optional<Uuid> parse_uuid(std::string_view text) {
+namespace {
+
+// Is this place of the text a dash?
+bool is_dash(std::size_t at) {
   constexpr std::array<std::size_t, 4> kDashes{8, 13, 18, 23};
+  return std::ranges::find(kDashes, at) != kDashes.end();
+}
+
+}  // namespace
+
+std::optional<Uuid> parse_uuid(std::string_view text) {
   if (text.size() != kUuidLength) return std::nullopt;
   Uuid uuid;
   std::size_t at = 0;
   for (std::byte& byte : uuid) {
-    if (std::ranges::find(kDashes, at) != kDashes.end() && text[at++] != '-') return std::nullopt;
+    if (is_dash(at) && text[at++] != '-') return std::nullopt;
     unsigned char value = 0;
     const char* const end = text.data() + at + 2;
     const auto [rest, error] = std::from_chars(text.data() + at, end, value, 16);
@@ -28,16 +36,11 @@ std::optional<Uuid> parse_uuid(std::string_view text) {
 
 std::string text_of(const Uuid& uuid) {
   std::string text;
-  for (std::size_t at = 0; at < uuid.size(); ++at) {
-    if (at == 4 || at == 6 || at == 8 || at == 10) text += '-';
-    text += fmt::format("{:02x}", std::to_integer<unsigned>(uuid[at]));
+  for (const std::byte byte : uuid) {
+    if (is_dash(text.size())) text += '-';
+    text += fmt::format("{:02x}", std::to_integer<unsigned>(byte));
   }
   return text;
-}
-
-VfToken::VfToken() {
-  std::random_device random;
-  std::ranges::generate(token_, [&] { return static_cast<std::byte>(random()); });
 }
 
 void VfToken::set(const Uuid& token) {
@@ -65,8 +68,10 @@ Result<> VfToken::match_physical(const std::optional<Uuid>& given) {
   {
     const MutexLock lock(mutex_);
     if (users_ != 0) return match_locked(given);
+    if (!given) return {};
+    token_ = *given;
   }
-  if (given) set(*given);
+  if (told_) told_(*given);
   return {};
 }
 

@@ -24,10 +24,9 @@ std::optional<Uuid> parse_uuid(std::string_view text);
 std::string text_of(const Uuid& uuid);
 inline constexpr std::size_t kUuidLength = 36;
 
-// Of one physical function.
+// Of one physical function. Until somebody sets it, no token is the right one.
 class VfToken {
  public:
-  VfToken();  // one that nobody knows
   void set(const Uuid& token);
   // The same, when it was set elsewhere: nobody is told.
   void follow(const Uuid& token);
@@ -44,7 +43,7 @@ class VfToken {
  private:
   Result<> match_locked(const std::optional<Uuid>& given) const REQUIRES(mutex_);
   mutable Mutex mutex_;
-  Uuid token_ GUARDED_BY(mutex_){};
+  std::optional<Uuid> token_ GUARDED_BY(mutex_);
   unsigned users_ GUARDED_BY(mutex_) = 0;
   std::function<void(const Uuid&)> told_;
 };

@@ -77,8 +77,6 @@ Result<std::shared_ptr<File>> Vfio::open_iommufd(Program& program) {
   });
 }
 
-unsigned Vfio::device_number(const System& /*system*/, const Device& device) { return device.number(); }
-
 std::optional<unsigned> Vfio::group_of(unsigned number) const {
   const vfio::PciDevice* const device = impl_->devices.find(number);
   return device != nullptr ? std::optional(device->device().group()->id()) : std::nullopt;

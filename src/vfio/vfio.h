@@ -61,8 +61,6 @@ class Vfio {
   static dev_t group_device_number(unsigned group);
   static dev_t device_file_number(unsigned number);
   static dev_t iommufd_device_number();
-  // N of /dev/vfio/devices/vfioN: the device's place among the system's devices.
-  static unsigned device_number(const System& system, const Device& device);
   // The group of the device with this number; nullopt: no such device.
   std::optional<unsigned> group_of(unsigned number) const;
   vfio::Devices& devices();  // for PciControl

@@ -114,7 +114,7 @@ class IommufdProgram {
 void IommufdProgram::open() {
   base_ = *program_.install(rig_.vfio().open_iommufd(program_).value(), 0);
   for (const char* name : kDevices) {
-    const unsigned number = Vfio::device_number(rig_.system(), *rig_.system().device(name));
+    const unsigned number = rig_.system().device(name)->number();
     const int device = *program_.install(rig_.vfio().open_device(program_, number).value(), 0);
     vfio::abi::BindIommufd bind{};
     bind.argsz = vfio::abi::kBindIommufdMinimum;

@@ -20,7 +20,7 @@ class IommufdTest : public VfioTest {
   }
   int open_iommufd() { return installed(vfio_->open_iommufd(program_)); }
   int open_cdev(const std::string& name = kName) {
-    return installed(vfio_->open_device(program_, Vfio::device_number(*system_, *system_->device(name))));
+    return installed(vfio_->open_device(program_, system_->device(name)->number()));
   }
 
   template <class T>

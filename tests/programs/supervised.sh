@@ -8,7 +8,7 @@
 client=$1 who=$2 view=$3
 sources=$(cd "$(dirname "${BASH_SOURCE[0]}")/clients/static" && pwd)
 bdf=0000:00:06.0
-variables=(env SUPERVISED=1 PEER="$WORK/vfio_dma" ROUNDS=2000)
+variables=(env SUPERVISED=1 PEER="$WORK/vfio_dma")
 
 need() {
   command -v "$1" >/dev/null || {

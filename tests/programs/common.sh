@@ -50,6 +50,17 @@ kernel_results() {
   sed -nE 's/^ok [0-9]+ ([^ ]+)$/\1/p' "$1" | sort >"$WORK/passed"
 }
 
+# kernel_judge PROGRAM: what failed in $WORK/log is known (kernel/known-failures), and something passed.
+kernel_judge() {
+  kernel_results "$WORK/log"
+  grep "^$1\." "$(dirname "${BASH_SOURCE[0]}")/kernel/known-failures" | sort >"$WORK/known" || true
+  [ -s "$WORK/passed" ] || { cat "$WORK/log" >&2 && fail "$1: no test passed"; }
+  local new
+  new=$(comm -23 "$WORK/failed" "$WORK/known")
+  [ -z "$new" ] || { cat "$WORK/log" >&2 && fail "$1: $new"; }
+  expect '^# Totals:' "$WORK/log"
+}
+
 DPDK_ARGS=(--no-huge -m 512 --iova-mode=va --no-shconf --no-telemetry -l 0)
 
 # on_machine MACHINE|default root|user redirect|namespace|container PROGRAM ARGS...: runs it there, output in $WORK/log.

@@ -27,14 +27,9 @@ fi
 for row in "${rows[@]}"; do
   read -r program device <<<"$row"
   timeout 240 "$SOFTIOMMU" run "${options[@]}" -- "$folder/$program" "$device" >"$WORK/log" 2>&1 || true
-  kernel_results "$WORK/log"
-  grep "^$program\." "$here/kernel/known-failures" | sort >"$WORK/known" || true
-  [ -s "$WORK/passed" ] || { cat "$WORK/log" >&2 && fail "$program: no test passed"; }
-  new=$(comm -23 "$WORK/failed" "$WORK/known")
-  [ -z "$new" ] || { cat "$WORK/log" >&2 && fail "$program: $new"; }
+  kernel_judge "$program"
   mended=$(comm -12 "$WORK/passed" "$WORK/known")
   [ -z "$mended" ] || fail "no failures any more, take them out of known-failures: $mended"
-  expect '^# Totals:' "$WORK/log"
   echo "$program $device: $(sed -n 's/^# Totals: //p' "$WORK/log")"
   sed -nE 's/^ok [0-9]+ (.*) # SKIP (.*)/  skipped: \1: \2/p' "$WORK/log"
 done

@@ -14,11 +14,6 @@ for program in vfio_pci_device_test vfio_iommufd_setup_test vfio_dma_mapping_tes
   vfio_pci_device_init_perf_test; do
   gcc -static -o "$WORK/$program" "$folder/objects/$program.o" "${library[@]}" -luuid
   timeout 120 "$SOFTIOMMU" run -- "$WORK/$program" 0000:00:04.0 >"$WORK/log" 2>&1 || true
-  kernel_results "$WORK/log"
-  grep "^$program\." "$here/kernel/known-failures" | sort >"$WORK/known" || true
-  [ -s "$WORK/passed" ] || { cat "$WORK/log" >&2 && fail "$program: no test passed"; }
-  new=$(comm -23 "$WORK/failed" "$WORK/known")
-  [ -z "$new" ] || { cat "$WORK/log" >&2 && fail "$program: $new"; }
-  expect '^# Totals:' "$WORK/log"
+  kernel_judge "$program"
   echo "$program: $(sed -n 's/^# Totals: //p' "$WORK/log")"
 done

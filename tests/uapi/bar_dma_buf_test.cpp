@@ -69,13 +69,9 @@ TEST_F(BarDmaBufTest, AResetTakesItAway) {
 
 TEST_F(BarDmaBufTest, InLowPowerItIsAway) {
   const int buffer = export_bar(kBar, {0, kPageSize});
-  const auto ask = [&](std::uint32_t feature) {
-    const abi::Feature request{sizeof request, feature | abi::kFeatureSet};
-    return call(device_, abi::kDeviceFeature, &request);
-  };
-  ASSERT_EQ(ask(abi::kFeatureLowPowerEntry), 0);
+  ASSERT_EQ(feature(device_, abi::kFeatureSet | abi::kFeatureLowPowerEntry), 0);
   EXPECT_EQ(map_buffer(buffer), -ENODEV);
-  ASSERT_EQ(ask(abi::kFeatureLowPowerExit), 0);
+  ASSERT_EQ(feature(device_, abi::kFeatureSet | abi::kFeatureLowPowerExit), 0);
   EXPECT_EQ(map_buffer(buffer), 0);
 }
 
@@ -94,10 +90,8 @@ TEST_F(BarDmaBufTest, ExportSaysWhatIsWrong) {
   const int two = export_bar(kBar, {0, kPageSize}, 2);
   ASSERT_GE(two, 0);
   EXPECT_EQ(map_buffer(two), -EINVAL) << "an IOAS takes one part";
-  abi::Feature probe{sizeof probe, abi::kFeatureProbe | abi::kFeatureGet | abi::kFeatureDmaBuf};
-  EXPECT_EQ(call(device_, abi::kDeviceFeature, &probe), 0);
-  probe.flags = abi::kFeatureSet | abi::kFeatureDmaBuf;
-  EXPECT_EQ(call(device_, abi::kDeviceFeature, &probe), -EINVAL);
+  EXPECT_EQ(feature(device_, abi::kFeatureProbe | abi::kFeatureGet | abi::kFeatureDmaBuf), 0);
+  EXPECT_EQ(feature(device_, abi::kFeatureSet | abi::kFeatureDmaBuf), -EINVAL);
 }
 
 }  // namespace

@@ -156,14 +156,11 @@ TEST_F(DeviceTest, ADeviceOnARootBusHasNoHotReset) {
 }
 
 TEST_F(DeviceTest, FeaturesAreNotThere) {
-  abi::Feature feature{sizeof feature, abi::kFeatureProbe | abi::kFeatureSet | abi::kFeaturePciVfToken};
-  EXPECT_EQ(call(device_, abi::kDeviceFeature, &feature), -ENOTTY);
-  feature.flags = abi::kFeatureGet | abi::kFeatureSet | 1;
-  EXPECT_EQ(call(device_, abi::kDeviceFeature, &feature), -EINVAL);
-  feature.flags = 1 << 20;
-  EXPECT_EQ(call(device_, abi::kDeviceFeature, &feature), -EINVAL);
-  feature = {7, 0};
-  EXPECT_EQ(call(device_, abi::kDeviceFeature, &feature), -EINVAL);
+  EXPECT_EQ(feature(device_, abi::kFeatureProbe | abi::kFeatureSet | abi::kFeaturePciVfToken), -ENOTTY);
+  EXPECT_EQ(feature(device_, abi::kFeatureGet | abi::kFeatureSet | 1), -EINVAL);
+  EXPECT_EQ(feature(device_, 1 << 20), -EINVAL);
+  const abi::Feature cut{7, 0};
+  EXPECT_EQ(call(device_, abi::kDeviceFeature, &cut), -EINVAL);
 }
 
 TEST_F(DeviceTest, OpenedTwiceItIsOneDevice) {
@@ -186,14 +183,6 @@ class HotResetTest : public VfioTest {
     device_ = open_device(kOnBus);
     ASSERT_GT(device_, 0);
   }
-  long hot_reset(std::vector<int> groups) {
-    struct {
-      abi::HotReset head;
-      std::int32_t groups[4];
-    } request{{sizeof request, 0, static_cast<std::uint32_t>(groups.size())}, {}};
-    std::ranges::copy(groups, request.groups);
-    return call(device_, abi::kDevicePciHotReset, &request);
-  }
   int device_ = -1;
 };
 
@@ -213,17 +202,17 @@ TEST_F(HotResetTest, InfoListsTheBus) {
 }
 
 TEST_F(HotResetTest, TheCallerMustOwnTheBus) {
-  EXPECT_EQ(hot_reset({}), -EINVAL);
-  EXPECT_EQ(hot_reset({open_group(kName)}), -EINVAL) << "another group";
-  EXPECT_EQ(hot_reset({container_}), -EINVAL);
-  EXPECT_EQ(hot_reset({4000}), -EBADF);
-  EXPECT_EQ(hot_reset({group_, group_, group_}), -EINVAL) << "more than there are devices";
+  EXPECT_EQ(hot_reset(device_, {}), -EINVAL);
+  EXPECT_EQ(hot_reset(device_, {open_group(kName)}), -EINVAL) << "another group";
+  EXPECT_EQ(hot_reset(device_, {container_}), -EINVAL);
+  EXPECT_EQ(hot_reset(device_, {4000}), -EBADF);
+  EXPECT_EQ(hot_reset(device_, {group_, group_, group_}), -EINVAL) << "more than there are devices";
 }
 
 TEST_F(HotResetTest, AllDevicesStartAnew) {
   write_region(device_, 2, 8, std::uint32_t{0x1234});
   set_config<std::uint16_t>(device_, 4, 6);
-  ASSERT_EQ(hot_reset({group_}), 0);
+  ASSERT_EQ(hot_reset(device_, {group_}), 0);
   std::uint32_t value = 1;
   EXPECT_EQ(read_region(device_, 2, 8, &value), 4);
   EXPECT_EQ(value, 0U);

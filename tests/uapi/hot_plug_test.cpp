@@ -255,11 +255,7 @@ TEST_F(HotPlug, AGroupWithOneThatVfioDoesNotHaveIsStillViable) {
   const int device = open_in_container(kTwin);
   EXPECT_GT(device, 0);
   EXPECT_EQ(open_device(kOther), -ENODEV);
-  struct {
-    abi::HotReset head;
-    std::int32_t group;
-  } request{{sizeof request, 0, 1}, group_};
-  EXPECT_EQ(call(device, abi::kDevicePciHotReset, &request), -EINVAL) << "the bus has one that is not ours";
+  EXPECT_EQ(hot_reset(device, {group_}), -EINVAL) << "the bus has one that is not ours";
 }
 
 TEST_F(HotPlug, AKernelDriverThatUsesDmaMakesItsGroupNotViable) {

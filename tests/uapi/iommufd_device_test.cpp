@@ -248,10 +248,8 @@ TEST_F(DeviceFileTest, HotResetGoesByTheContext) {
   EXPECT_EQ(list.devices[0].group_id, id);
   EXPECT_EQ(list.devices[1].group_id, abi::kDevIdOwned);
   ASSERT_GT(bind(second), 0);
-  abi::HotReset reset{sizeof reset, 0, 0};
-  EXPECT_EQ(call(first, abi::kDevicePciHotReset, &reset), 0);
-  reset.count = 1;
-  EXPECT_EQ(call(first, abi::kDevicePciHotReset, &reset), -EINVAL) << "groups prove nothing here";
+  EXPECT_EQ(hot_reset(first, {}), 0);
+  EXPECT_EQ(hot_reset(first, {0}), -EINVAL) << "groups prove nothing here";
 }
 
 // Behind an SMMUv3 that keeps dirty state.

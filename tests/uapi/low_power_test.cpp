@@ -13,16 +13,10 @@ class LowPowerTest : public VfioTest {
     device_ = open_device();
     ASSERT_EQ(program_[device_].mmap(abi::region_offset(2), kPageSize, PROT_READ, MAP_SHARED, bar_), 0);
   }
-  long ask(std::uint32_t feature, std::uint32_t flags = abi::kFeatureSet) {
-    const abi::Feature request{sizeof request, feature | flags};
-    return call(device_, abi::kDeviceFeature, &request);
-  }
+  long ask(std::uint32_t which, std::uint32_t flags = abi::kFeatureSet) { return feature(device_, which | flags); }
   long enter_with(int eventfd) {
-    const struct {
-      abi::Feature head;
-      abi::LowPowerEntryWithWakeup entry;
-    } request{{sizeof request, abi::kFeatureSet | abi::kFeatureLowPowerEntryWithWakeup}, {eventfd, 0}};
-    return call(device_, abi::kDeviceFeature, &request);
+    return feature(device_, abi::kFeatureSet | abi::kFeatureLowPowerEntryWithWakeup,
+                   abi::LowPowerEntryWithWakeup{eventfd, 0});
   }
   bool mapped() const { return bar_.enabled(bar_.enabled_context); }
   int device_ = -1;

@@ -340,6 +340,15 @@ long VfioTest::set_irqs_count(int device, std::uint32_t flags, std::uint32_t ind
   return call(device, abi::kDeviceSetIrqs, &request);
 }
 
+long VfioTest::hot_reset(int device, const std::vector<int>& groups) {
+  struct {
+    abi::HotReset head;
+    std::int32_t groups[4];
+  } request{{sizeof request, 0, static_cast<std::uint32_t>(groups.size())}, {}};
+  std::ranges::copy(groups, request.groups);
+  return call(device, abi::kDevicePciHotReset, &request);
+}
+
 void VfioTest::tell(int device, Gadget what, std::uint32_t value) {
   ASSERT_EQ(write_region(device, 2, 4, value), 4);
   ASSERT_EQ(write_region(device, 2, 0, static_cast<std::uint32_t>(what)), 4);

@@ -153,6 +153,20 @@ class VfioTest : public ::testing::Test {
   long set_irqs(int device, std::uint32_t flags, std::uint32_t index, std::uint32_t start,
                 std::vector<std::int32_t> events);
   long set_irqs_count(int device, std::uint32_t flags, std::uint32_t index, std::uint32_t start, std::uint32_t count);
+  // DEVICE_FEATURE, by itself and with what follows it.
+  long feature(int device, std::uint32_t flags) {
+    const abi::Feature request{sizeof request, flags};
+    return call(device, abi::kDeviceFeature, &request);
+  }
+  template <typename T>
+  long feature(int device, std::uint32_t flags, const T& data) {
+    const struct {
+      abi::Feature head;
+      T data;
+    } request{{sizeof request.head + sizeof data, flags}, data};
+    return call(device, abi::kDeviceFeature, &request);
+  }
+  long hot_reset(int device, const std::vector<int>& groups);
   void tell(int device, Gadget what, std::uint32_t value = 0);
   // In pages: what type1 counts against the limit, what iommufds have pinned.
   std::uint64_t locked_pages() { return program_.locked().pages(); }

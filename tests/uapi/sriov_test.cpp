@@ -10,17 +10,7 @@ namespace {
 
 using ::testing::ElementsAre;
 
-class SriovTest : public HotPlugTest {
- protected:
-  long feature(int device, std::uint32_t flags, std::size_t room = sizeof(vfio::Uuid)) {
-    struct {
-      abi::Feature head;
-      vfio::Uuid uuid;
-    } request{{static_cast<std::uint32_t>(sizeof(abi::Feature) + room), abi::kFeaturePciVfToken | flags},
-              *vfio::parse_uuid(kWrong)};
-    return call(device, abi::kDeviceFeature, &request);
-  }
-};
+class SriovTest : public HotPlugTest {};
 
 TEST_F(SriovTest, FunctionsAppearInGroupsOfTheirOwnAndBelongToVfioPci) {
   EXPECT_EQ(find(kVf), nullptr);
@@ -135,14 +125,17 @@ TEST_F(SriovTest, TheFeatureSetsAnother) {
   enable(1);
   const int physical = open_cdev_of(kPf);
   ASSERT_EQ(bind_with(physical, kToken), 0);
-  EXPECT_EQ(feature(physical, abi::kFeatureProbe | abi::kFeatureSet), 0);
-  EXPECT_EQ(feature(physical, abi::kFeatureGet), -EINVAL) << "it would tell the token of the user before";
-  EXPECT_EQ(feature(physical, abi::kFeatureSet, 15), -EINVAL);
-  EXPECT_EQ(feature(physical, abi::kFeatureSet), 0);
+  constexpr std::uint32_t kGet = abi::kFeatureGet | abi::kFeaturePciVfToken;
+  constexpr std::uint32_t kSet = abi::kFeatureSet | abi::kFeaturePciVfToken;
+  const vfio::Uuid token = *vfio::parse_uuid(kWrong);
+  EXPECT_EQ(feature(physical, abi::kFeatureProbe | kSet, token), 0);
+  EXPECT_EQ(feature(physical, kGet, token), -EINVAL) << "it would tell the token of the user before";
+  EXPECT_EQ(feature(physical, kSet, std::array<std::byte, 15>{}), -EINVAL);
+  EXPECT_EQ(feature(physical, kSet, token), 0);
   const int vf = open_cdev_of(kVf);
   EXPECT_EQ(bind_with(vf, kToken), -EACCES);
   EXPECT_EQ(bind_with(vf, kWrong), 0);
-  EXPECT_EQ(feature(vf, abi::kFeatureSet), -ENOTTY);
+  EXPECT_EQ(feature(vf, kSet, token), -ENOTTY);
 }
 
 TEST_F(SriovTest, WhileAVirtualFunctionIsOpenThePhysicalOneNeedsTheTokenToo) {
@@ -262,13 +255,9 @@ TEST_F(SriovTest, AVirtualFunctionThatWasRemovedComesBackWhenTheyAreEnabledAnew)
 
 TEST_F(SriovTest, ABusWithVirtualFunctionsIsNotReset) {
   const int device = open_in_container(kPf, kToken);
-  struct {
-    abi::HotReset head;
-    std::int32_t group;
-  } request{{sizeof request, 0, 1}, group_};
-  EXPECT_EQ(call(device, abi::kDevicePciHotReset, &request), 0);
+  EXPECT_EQ(hot_reset(device, {group_}), 0);
   enable(1);
-  EXPECT_EQ(call(device, abi::kDevicePciHotReset, &request), -EINVAL);
+  EXPECT_EQ(hot_reset(device, {group_}), -EINVAL);
 }
 
 TEST_F(SriovTest, ARescanFindsTheOthersWhereOneFails) {

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// A machine whose functions come and go: an edu device with four virtual functions below a root port, two functions in
-// one group, a device alone, and what sysfs and an operator can do to them.
+// A machine whose functions come and go (hot_plug_machine.h), and what sysfs and an operator can do to them.
 #pragma once
 
 #include <gmock/gmock.h>
@@ -10,6 +9,7 @@
 
 #include "hw/edu.h"
 #include "hw/pci.h"
+#include "uapi/hot_plug_machine.h"
 #include "uapi/iommufd_rig.h"
 #include "vfio/pci_control.h"
 #include "vfio/vf_token.h"
@@ -20,15 +20,13 @@ class HotPlugTest : public IommufdTest {
  protected:
   using Removal = PciControl::Removal;
   using Wait = PciControl::Wait;
-  static constexpr const char *kPf = "0000:01:00.0", *kVf = "0000:01:10.0", *kVf1 = "0000:01:10.1";
-  static constexpr const char *kAlone = "0000:00:02.0", *kTwin = "0000:02:00.0", *kOther = "0000:02:00.1",
-                              *kIoat = "0000:02:00.2";
   static constexpr const char* kToken = "52ac9bff-3a88-4fbd-901a-0d767c3b6c97";
   static constexpr const char* kWrong = "88594674-90a0-47a9-aea8-9d9b352ac08a";
   static constexpr std::uint64_t kIova = 0x100000;
 
-  void SetUp() override {
-    const auto spec = parse_machine(kMachine, "hot.toml", {}, models_);
+  void SetUp() override { begin("intel-vtd"); }
+  void begin(std::string_view unit) {
+    const auto spec = parse_machine(hot_plug_machine(unit), "hot.toml");
     ASSERT_TRUE(spec) << spec.error().what;
     start_on(*spec);
     control_ = std::make_unique<PciControl>(*system_, *vfio_);
@@ -40,11 +38,6 @@ class HotPlugTest : public IommufdTest {
     IommufdTest::TearDown();
   }
 
-  // What an operation answered: 0, or the errno.
-  template <class T>
-  static int code(const Result<T>& answer) {
-    return answer ? 0 : answer.error().code;
-  }
   void enable(unsigned number) { ASSERT_EQ(code(control_->set_num_vfs(kPf, number)), 0); }
   // As it is now; what was found stays until the test ends.
   const PciControl::Function* find(const std::string& bdf) {
@@ -53,15 +46,19 @@ class HotPlugTest : public IommufdTest {
     return found != functions.end() ? &*found : nullptr;
   }
   PciFunction& hardware(const std::string& bdf) { return *machine_->function(*Bdf::parse(bdf)); }
-  int open_cdev_of(const std::string& bdf) {
-    return installed(vfio_->open_device(program_, system_->device(bdf)->number()));
-  }
   long bind_with(int device, const char* token) {
     vfio::Uuid uuid{};
     if (token != nullptr) uuid = *vfio::parse_uuid(token);
     const abi::BindIommufd request{sizeof request, token != nullptr ? abi::kBindToken : 0, iommufd_, 0,
                                    reinterpret_cast<std::uint64_t>(uuid.data())};
     return call(device, abi::kDeviceBindIommufd, &request);
+  }
+  // The first virtual function, by a program that has the physical one, too.
+  int open_vf() {
+    EXPECT_EQ(bind_with(open_cdev(kPf), kToken), 0);
+    const int vf = open_cdev(kVf);
+    EXPECT_EQ(bind_with(vf, kToken), 0);
+    return vf;
   }
   // A device of a group in a container of its own.
   int open_in_container(const std::string& bdf, const char* token = nullptr) {
@@ -76,8 +73,7 @@ class HotPlugTest : public IommufdTest {
     namespace edu = hw::edu;
     std::memcpy(pages.at(), "softiomm", 8);
     std::memset(pages.at(8), 0, 8);
-    const std::uint16_t master = 6;
-    program_[device].pwrite(reinterpret_cast<std::uint64_t>(&master), 2, at(abi::kConfigRegion, 4));
+    set_config<std::uint16_t>(device, 4, 6);
     const auto set = [&](std::uint64_t offset, std::uint64_t value) { write_region(device, 0, offset, value); };
     set(edu::kDmaSource.offset, kIova);
     set(edu::kDmaDestination.offset, edu::kBuffer);
@@ -91,38 +87,6 @@ class HotPlugTest : public IommufdTest {
     return std::memcmp(pages.at(), pages.at(8), 8) == 0;
   }
 
-  static constexpr std::string_view kMachine = R"([[iommu]]
-name = "dmar0"
-model = "intel-vtd"
-[[bridge]]
-address = "00:1c.0"
-kind = "root-port"
-bus = 1
-[[bridge]]
-address = "00:1d.0"
-kind = "root-port"
-bus = 2
-[[device]]
-address = "00:02.0"
-model = "edu"
-[[device]]
-address = "01:00.0"
-model = "edu"
-vfs = 4
-[[device]]
-address = "02:00.0"
-model = "edu"
-acs = false
-[[device]]
-address = "02:00.1"
-model = "edu"
-acs = false
-[[device]]
-address = "02:00.2"
-model = "ioat"
-acs = false
-)";
-  const DeviceModel models_[1] = {gadget_model()};
   std::unique_ptr<PciControl> control_;
   std::deque<std::vector<PciControl::Function>> found_;
 };

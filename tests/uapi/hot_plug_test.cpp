@@ -63,7 +63,7 @@ TEST_F(HotPlug, TheGroupLeavesItsContainerWithItsLastDevice) {
 }
 
 TEST_F(HotPlug, AnOpenDeviceFileKeepsADeviceEvenUnbound) {
-  const int file = open_cdev_of(kAlone);
+  const int file = open_cdev(kAlone);
   EXPECT_EQ(*control_->unbind("vfio-pci", kAlone, Wait::not_at_all), Removal::pending);
   EXPECT_EQ(find(kAlone)->driver, "vfio-pci");
   program_.close(file);
@@ -111,7 +111,7 @@ TEST_F(Unplugged, TheUserIsAskedAndNobodyElseGetsIn) {
   unplug();
   EXPECT_EQ(asked_.take(), 1U);
   EXPECT_EQ(open_device(kAlone), -ENODEV);
-  EXPECT_EQ(open_cdev_of(kAlone), -ENODEV);
+  EXPECT_EQ(open_cdev(kAlone), -ENODEV);
   EXPECT_EQ(code(control_->unplug(kAlone)), ENODEV);
   EXPECT_EQ(code(control_->plug(kAlone)), EBUSY);
 }
@@ -160,9 +160,7 @@ TEST_F(Unplugged, AMessageThatWasOnItsWayDoesNotArrive) {
 
 TEST_F(Unplugged, APhysicalFunctionTakesItsVirtualOnesAlong) {
   enable(2);
-  ASSERT_EQ(bind_with(open_cdev_of(kPf), kToken), 0);
-  const int vf = open_cdev_of(kVf);
-  ASSERT_EQ(bind_with(vf, kToken), 0);
+  const int vf = open_vf();
   ASSERT_EQ(request_eventfd(vf, asked_), 0);
   EXPECT_EQ(code(control_->unplug(kVf)), EINVAL);
   EXPECT_EQ(*control_->unplug(kPf), Removal::pending);

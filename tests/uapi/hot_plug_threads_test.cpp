@@ -49,7 +49,7 @@ TEST_F(HotPlugThreads, ADeviceIsOpenedOrItIsGone) {
     EXPECT_EQ(code(control_->rescan()), 0);
   };
   beside(toggle, [&] {
-    const int device = open_cdev_of(kAlone);
+    const int device = open_cdev(kAlone);
     if (device < 0) return expect(device, {ENODEV});
     const long bound = bind_with(device, nullptr);
     expect(bound, {});
@@ -84,7 +84,7 @@ TEST_F(HotPlugThreads, ASurpriseNeverHangs) {
     expect(-code(control_->rescan()), {});
   };
   beside(toggle, [&] {
-    const int device = open_cdev_of(kAlone);
+    const int device = open_cdev(kAlone);
     if (device < 0) return;
     if (bind_with(device, nullptr) == 0) {
       Pages pages(1);

@@ -57,7 +57,7 @@ TEST_F(SriovTest, EachDoesDmaThroughTheDomainOfItsGroup) {
   Pages pages(1);
   const int device = open_in_container(kVf1, "00000000-0000-0000-0000-000000000000");
   EXPECT_EQ(device, -EACCES) << "nobody has set that";
-  const int physical = open_cdev_of(kPf);
+  const int physical = open_cdev(kPf);
   ASSERT_EQ(bind_with(physical, kToken), 0);
   const int vf = open_device(std::string(kVf1) + " vf_token=" + kToken);
   ASSERT_GT(vf, 0);
@@ -68,10 +68,8 @@ TEST_F(SriovTest, EachDoesDmaThroughTheDomainOfItsGroup) {
 }
 
 TEST_F(SriovTest, ConfigurationSpaceSaysWhoItIsAndThatItsMemoryDecodes) {
-  ASSERT_EQ(bind_with(open_cdev_of(kPf), kToken), 0);
   enable(1);
-  const int vf = open_cdev_of(kVf);
-  ASSERT_EQ(bind_with(vf, kToken), 0);
+  const int vf = open_vf();
   EXPECT_EQ(config<std::uint16_t>(vf, 0), hw::edu::kVendorId);
   EXPECT_EQ(config<std::uint16_t>(vf, 2), hw::edu::kDeviceId);
   EXPECT_EQ(config<std::uint16_t>(vf, 4) & 2, 2);
@@ -96,8 +94,8 @@ TEST_F(SriovTest, ThePhysicalFunctionsCapabilityCannotBeWrittenThroughVfio) {
 
 TEST_F(SriovTest, AVirtualFunctionOpensWithThePhysicalOnesTokenOnly) {
   enable(1);
-  ASSERT_EQ(bind_with(open_cdev_of(kPf), kToken), 0);
-  const int vf = open_cdev_of(kVf);
+  ASSERT_EQ(bind_with(open_cdev(kPf), kToken), 0);
+  const int vf = open_cdev(kVf);
   EXPECT_EQ(bind_with(vf, nullptr), -EACCES);
   EXPECT_EQ(bind_with(vf, kWrong), -EACCES);
   EXPECT_EQ(bind_with(vf, kToken), 0);
@@ -114,16 +112,16 @@ TEST_F(SriovTest, SoItIsThroughTheGroup) {
 
 TEST_F(SriovTest, TheTokenStaysWhenThePhysicalFunctionIsClosed) {
   enable(1);
-  const int physical = open_cdev_of(kPf);
+  const int physical = open_cdev(kPf);
   ASSERT_EQ(bind_with(physical, kToken), 0);
   program_.close(physical);
-  EXPECT_EQ(bind_with(open_cdev_of(kVf), nullptr), -EACCES);
-  EXPECT_EQ(bind_with(open_cdev_of(kVf), kToken), 0);
+  EXPECT_EQ(bind_with(open_cdev(kVf), nullptr), -EACCES);
+  EXPECT_EQ(bind_with(open_cdev(kVf), kToken), 0);
 }
 
 TEST_F(SriovTest, TheFeatureSetsAnother) {
   enable(1);
-  const int physical = open_cdev_of(kPf);
+  const int physical = open_cdev(kPf);
   ASSERT_EQ(bind_with(physical, kToken), 0);
   constexpr std::uint32_t kGet = abi::kFeatureGet | abi::kFeaturePciVfToken;
   constexpr std::uint32_t kSet = abi::kFeatureSet | abi::kFeaturePciVfToken;
@@ -132,7 +130,7 @@ TEST_F(SriovTest, TheFeatureSetsAnother) {
   EXPECT_EQ(feature(physical, kGet, token), -EINVAL) << "it would tell the token of the user before";
   EXPECT_EQ(feature(physical, kSet, std::array<std::byte, 15>{}), -EINVAL);
   EXPECT_EQ(feature(physical, kSet, token), 0);
-  const int vf = open_cdev_of(kVf);
+  const int vf = open_cdev(kVf);
   EXPECT_EQ(bind_with(vf, kToken), -EACCES);
   EXPECT_EQ(bind_with(vf, kWrong), 0);
   EXPECT_EQ(feature(vf, kSet, token), -ENOTTY);
@@ -140,33 +138,31 @@ TEST_F(SriovTest, TheFeatureSetsAnother) {
 
 TEST_F(SriovTest, WhileAVirtualFunctionIsOpenThePhysicalOneNeedsTheTokenToo) {
   enable(1);
-  const int first = open_cdev_of(kPf);
+  const int first = open_cdev(kPf);
   ASSERT_EQ(bind_with(first, kToken), 0);
-  const int vf = open_cdev_of(kVf);
+  const int vf = open_cdev(kVf);
   ASSERT_EQ(bind_with(vf, kToken), 0);
   program_.close(first);
-  const int second = open_cdev_of(kPf);
+  const int second = open_cdev(kPf);
   EXPECT_EQ(bind_with(second, nullptr), -EACCES);
   EXPECT_EQ(bind_with(second, kWrong), -EACCES);
   EXPECT_EQ(bind_with(second, kToken), 0);
   program_.close(second);
   program_.close(vf);
-  EXPECT_EQ(bind_with(open_cdev_of(kPf), kWrong), 0) << "nobody is left who could mind";
+  EXPECT_EQ(bind_with(open_cdev(kPf), kWrong), 0) << "nobody is left who could mind";
 }
 
 TEST_F(SriovTest, OtherDevicesTakeNoToken) {
-  EXPECT_EQ(bind_with(open_cdev_of(kAlone), kToken), -EINVAL);
+  EXPECT_EQ(bind_with(open_cdev(kAlone), kToken), -EINVAL);
   const abi::BindIommufd unreadable{sizeof unreadable, abi::kBindToken, iommufd_, 0, 8};
-  EXPECT_EQ(call(open_cdev_of(kPf), abi::kDeviceBindIommufd, &unreadable), -EFAULT);
+  EXPECT_EQ(call(open_cdev(kPf), abi::kDeviceBindIommufd, &unreadable), -EFAULT);
 }
 
 // ---- disabling
 
 TEST_F(SriovTest, DisablingAsksUsersAndEndsWithTheLastClose) {
   enable(2);
-  ASSERT_EQ(bind_with(open_cdev_of(kPf), kToken), 0);
-  const int vf = open_cdev_of(kVf);
-  ASSERT_EQ(bind_with(vf, kToken), 0);
+  const int vf = open_vf();
   Event asked;
   ASSERT_EQ(request_eventfd(vf, asked), 0);
   const auto removal = control_->set_num_vfs(kPf, 0, Wait::not_at_all);
@@ -176,7 +172,7 @@ TEST_F(SriovTest, DisablingAsksUsersAndEndsWithTheLastClose) {
   EXPECT_EQ(find(kVf1), nullptr) << "nobody used that one";
   EXPECT_NE(find(kVf), nullptr);
   EXPECT_FALSE(find(kVf)->vfio_number) << "nobody new gets in";
-  EXPECT_EQ(open_cdev_of(kVf), -ENODEV);
+  EXPECT_EQ(open_cdev(kVf), -ENODEV);
   EXPECT_EQ(hardware(kPf).enabled_virtual_functions(), 2U);
   program_.close(vf);
   EXPECT_EQ(find(kVf), nullptr);
@@ -185,8 +181,8 @@ TEST_F(SriovTest, DisablingAsksUsersAndEndsWithTheLastClose) {
 
 TEST_F(SriovTest, WhileFunctionsLeaveNoneAreEnabled) {
   enable(2);
-  ASSERT_EQ(bind_with(open_cdev_of(kPf), kToken), 0);
-  const int vf = open_cdev_of(kVf);
+  ASSERT_EQ(bind_with(open_cdev(kPf), kToken), 0);
+  const int vf = open_cdev(kVf);
   ASSERT_EQ(bind_with(vf, kToken), 0);
   ASSERT_EQ(*control_->set_num_vfs(kPf, 0, Wait::not_at_all), Removal::pending);
   EXPECT_EQ(code(control_->set_num_vfs(kPf, 2, Wait::not_at_all)), EAGAIN) << "as many as there were";
@@ -199,9 +195,7 @@ TEST_F(SriovTest, WhileFunctionsLeaveNoneAreEnabled) {
 
 TEST_F(SriovTest, WhoWaitsIsThereUntilTheLastClose) {
   enable(1);
-  ASSERT_EQ(bind_with(open_cdev_of(kPf), kToken), 0);
-  const int vf = open_cdev_of(kVf);
-  ASSERT_EQ(bind_with(vf, kToken), 0);
+  const int vf = open_vf();
   Event asked;
   ASSERT_EQ(request_eventfd(vf, asked), 0);
   std::thread writer([&] { EXPECT_EQ(code(control_->set_num_vfs(kPf, 0)), 0); });
@@ -227,11 +221,11 @@ TEST_F(SriovTest, ABoundPhysicalFunctionTakesItsVirtualOnesAlong) {
 }
 
 TEST_F(SriovTest, APhysicalFunctionLeavesWithAllOfThem) {
-  ASSERT_EQ(bind_with(open_cdev_of(kPf), kToken), 0);
+  ASSERT_EQ(bind_with(open_cdev(kPf), kToken), 0);
   program_.close_all();
   enable(1);
   iommufd_ = open_iommufd();
-  const int vf = open_cdev_of(kVf);
+  const int vf = open_cdev(kVf);
   ASSERT_EQ(bind_with(vf, kToken), 0);
   EXPECT_EQ(*control_->remove(kPf, Wait::not_at_all), Removal::pending) << "it is gone, but its function is not";
   EXPECT_EQ(find(kPf), nullptr);
@@ -315,19 +309,11 @@ TEST_F(SriovTest, EveryChangeIsTold) {
 
 class SriovBehind : public HotPlugTest, public ::testing::WithParamInterface<const char*> {
  protected:
-  void SetUp() override {
-    std::string text(kMachine);
-    text.replace(text.find("intel-vtd"), std::strlen("intel-vtd"), GetParam());
-    const auto spec = parse_machine(text, "hot.toml");
-    ASSERT_TRUE(spec) << spec.error().what;
-    start_on(*spec);
-    control_ = std::make_unique<PciControl>(*system_, *vfio_);
-    iommufd_ = open_iommufd();
-  }
+  void SetUp() override { begin(GetParam()); }
 };
 
 TEST_P(SriovBehind, VirtualFunctionsThatComeBackDoDma) {
-  ASSERT_EQ(bind_with(open_cdev_of(kPf), kToken), 0);
+  ASSERT_EQ(bind_with(open_cdev(kPf), kToken), 0);
   for (int round = 0; round < 2; ++round) {
     enable(4);
     const int vf = open_in_container(kVf1, kToken);

@@ -3,17 +3,11 @@
 // from hw/amd_iommu.h, so that a wrong row there cannot hide.
 #pragma once
 
-#include <gmock/gmock.h>
-#include <gtest/gtest.h>
-
-#include <memory>
 #include <optional>
 #include <vector>
 
-#include "machine/findings.h"
 #include "machine/iommu/amd_iommu/model.h"
-#include "machine/memory.h"
-#include "machine/registry.h"
+#include "machine/unit_fixture.h"
 
 namespace softiommu::test {
 
@@ -64,44 +58,14 @@ struct AmdEvent {
   }
 };
 
-class AmdIommuTest : public ::testing::Test {
+class AmdIommuTest : public UnitTest {
  protected:
   using Words = std::array<std::uint64_t, 2>;
 
-  void SetUp() override {
-    log::set_sink([](void*, log::Level, std::string_view) noexcept {}, nullptr);
-    memory_ = std::move(*Memory::create({}));
-    power_on();
-  }
-  void TearDown() override { log::set_sink(nullptr, nullptr); }
-
-  struct Choice {
-    std::string_view key;
-    std::uint64_t value;
-  };
-  void power_on(std::initializer_list<Choice> choices = {}, bool paranoid = false) {
-    const UnitModel model = amd_iommu_unit_model();
-    Options options(model.options);
-    for (const Choice& choice : choices) options.set(choice.key, choice.value);
-    auto made =
-        model.create({.name = "iommu0", .memory = *memory_, .findings = findings_, .paranoid = paranoid}, options);
-    ASSERT_TRUE(made) << made.error().why;
-    unit_ = std::move(*made);
-    unit_->on_interrupt([this](unsigned line) { interrupts_.push_back(line); });
-    interrupts_.clear();
-    control_ = 0;
-  }
-
-  std::uint64_t r64(std::uint64_t offset) { return unit_->read64(offset); }
-  void w64(std::uint64_t offset, std::uint64_t value) { unit_->write64(offset, value); }
+  AmdIommuTest() : UnitTest(amd_iommu_unit_model(), "iommu0") {}
   void turn_on(std::uint64_t bits) { w64(amd::kControl, control_ |= bits); }
   void turn_off(std::uint64_t bits) { w64(amd::kControl, control_ &= ~bits); }
   std::uint64_t status() { return r64(amd::kStatus); }
-
-  std::uint64_t new_table(unsigned pages = 1) { return memory_->tables().allocate(pages)->value; }
-  std::uint64_t& word(std::uint64_t table, std::uint64_t index = 0) {
-    return memory_->tables().words(PhysAddr{table})[index];
-  }
 
   // A device table for 256 ids, all refused; buffers and logs of 256 entries; interrupts on.
   void start() {
@@ -133,13 +97,7 @@ class AmdIommuTest : public ::testing::Test {
   }
   // The entry for `iova` at `level` (from 1) of a host table; tables above are made as needed.
   std::uint64_t& entry(std::uint64_t iova, unsigned level = 1, unsigned levels = 3) {
-    std::uint64_t table = top_;
-    for (unsigned at = levels; at > level; --at) {
-      std::uint64_t& next = word(table, iova >> (12 + 9 * (at - 1)) & 511);
-      if (next == 0) next = new_table() | amd::kPage | amd::next(at - 1);
-      table = next & 0x000f'ffff'ffff'f000;
-    }
-    return word(table, iova >> (12 + 9 * (level - 1)) & 511);
+    return x86_entry(top_, levels, iova, level, [](unsigned at) { return amd::kPage | amd::next(at); });
   }
   void map(std::uint64_t iova, std::uint64_t pa, std::uint64_t rights = amd::kRights) { entry(iova) = pa | 1 | rights; }
 
@@ -158,13 +116,7 @@ class AmdIommuTest : public ::testing::Test {
     return amd::kDomain | (gcr3 >> 15 & 0xffff) << 16 | (gcr3 >> 31) << 43;
   }
   std::uint64_t& guest_entry(std::uint64_t root, std::uint64_t iova, unsigned level = 1, unsigned levels = 4) {
-    std::uint64_t table = root;
-    for (unsigned at = levels; at > level; --at) {
-      std::uint64_t& next = word(table, iova >> (12 + 9 * (at - 1)) & 511);
-      if (next == 0) next = new_table() | amd::kGuestPage;
-      table = next & 0x000f'ffff'ffff'f000;
-    }
-    return word(table, iova >> (12 + 9 * (level - 1)) & 511);
+    return x86_entry(root, levels, iova, level, [](unsigned) { return amd::kGuestPage; });
   }
   void map_guest(std::uint64_t iova, std::uint64_t pa) { guest_entry(guest_, iova) = pa | amd::kGuestPage; }
 
@@ -195,9 +147,7 @@ class AmdIommuTest : public ::testing::Test {
   // Where an access ends; nullopt: refused.
   std::optional<std::uint64_t> where(std::uint64_t iova, Access access = Access::read, Pasid pasid = 0,
                                      std::uint16_t id = amd::kDevice) {
-    const auto page = dma(iova, access, pasid, id);
-    if (!page) return std::nullopt;
-    return page->page.value + (iova & ((std::uint64_t{1} << page->page_lg2) - 1));
+    return end_of(dma(iova, access, pasid, id), iova);
   }
 
   // ---- events: those that were not read yet
@@ -227,11 +177,6 @@ class AmdIommuTest : public ::testing::Test {
 
   amd_iommu::AmdIommu& model() { return dynamic_cast<amd_iommu::AmdIommu&>(*unit_); }
 
-  std::unique_ptr<Memory> memory_;
-  Findings findings_;
-  std::unique_ptr<IommuUnit> unit_;
-  std::vector<unsigned> interrupts_;
-  std::uint64_t control_ = 0;
   std::uint64_t devices_ = 0, commands_ = 0, events_ = 0, pprs_ = 0, top_ = 0, gcr3_ = 0, guest_ = 0;
 };
 

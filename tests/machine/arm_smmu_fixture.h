@@ -3,17 +3,10 @@
 // from hw/arm_smmu.h, so that a wrong row there cannot hide.
 #pragma once
 
-#include <gmock/gmock.h>
-#include <gtest/gtest.h>
-
-#include <functional>
-#include <memory>
 #include <optional>
 #include <vector>
 
-#include "machine/findings.h"
-#include "machine/memory.h"
-#include "machine/registry.h"
+#include "machine/unit_fixture.h"
 
 namespace softiommu::test {
 
@@ -45,46 +38,10 @@ inline constexpr std::uint32_t kDevice = 0x10;
 inline constexpr std::uint64_t kNothingThere = 0x70'0000'0000;
 }  // namespace smmu2
 
-class ArmSmmuTest : public ::testing::Test {
+class ArmSmmuTest : public UnitTest {
  protected:
-  void SetUp() override {
-    log::set_sink([](void*, log::Level, std::string_view) noexcept {}, nullptr);
-    memory_ = std::move(*Memory::create({.table_arena = std::uint64_t{1} << 30}));
-    power_on();
-  }
-  void TearDown() override { log::set_sink(nullptr, nullptr); }
-
-  struct Choice {
-    std::string_view key;
-    std::uint64_t value;
-  };
-  void power_on(std::initializer_list<Choice> choices = {}, bool paranoid = false) {
-    auto made = make(choices, paranoid);
-    ASSERT_TRUE(made) << made.error().why;
-    unit_ = std::move(*made);
-    unit_->on_interrupt([this](unsigned line) {
-      interrupts_.push_back(line);
-      if (handler_) handler_(line);
-    });
-    interrupts_.clear();
-  }
-  Result<std::unique_ptr<IommuUnit>> make(std::initializer_list<Choice> choices, bool paranoid = false) {
-    const UnitModel model = arm_smmu_unit_model();
-    Options options(model.options);
-    for (const Choice& choice : choices) options.set(choice.key, choice.value);
-    return model.create({.name = "smmu0", .memory = *memory_, .findings = findings_, .paranoid = paranoid}, options);
-  }
-
-  std::uint32_t r32(std::uint64_t offset) { return unit_->read32(offset); }
-  std::uint64_t r64(std::uint64_t offset) { return unit_->read64(offset); }
-  void w32(std::uint64_t offset, std::uint64_t value) { unit_->write32(offset, static_cast<std::uint32_t>(value)); }
-  void w64(std::uint64_t offset, std::uint64_t value) { unit_->write64(offset, value); }
+  ArmSmmuTest() : UnitTest(arm_smmu_unit_model(), "smmu0", {.table_arena = kGiB}) {}
   static std::uint64_t bank(unsigned n, std::uint64_t at) { return smmu2::kBanks + 0x1000 * std::uint64_t{n} + at; }
-
-  std::uint64_t new_table(unsigned pages = 1) { return memory_->tables().allocate(pages)->value; }
-  std::uint64_t& word(std::uint64_t table, std::uint64_t index = 0) {
-    return memory_->tables().words(PhysAddr{table})[index];
-  }
 
   // Faults on, and entry 0 sends the device to bank 0.
   void start(std::uint64_t cr0 = smmu2::kFaulting) {
@@ -116,15 +73,7 @@ class ArmSmmuTest : public ::testing::Test {
   }
   // The entry of `iova` at `level` in 4 KiB tables that begin at `from_level`.
   std::uint64_t& entry(std::uint64_t table, unsigned from_level, std::uint64_t iova, unsigned level = 3) {
-    for (unsigned at = from_level; at < level; ++at) {
-      std::uint64_t index = iova >> (12 + 9 * (3 - at));
-      if (at != from_level) index &= 511;
-      std::uint64_t& next = word(table, index);
-      if (next == 0) next = new_table() | smmu2::kTable;
-      table = next & 0xffff'ffff'f000;
-    }
-    const std::uint64_t index = iova >> (12 + 9 * (3 - level));
-    return word(table, from_level == level ? index : index & 511);
+    return arm_entry(table, from_level, iova, level);
   }
   void map(std::uint64_t iova, std::uint64_t pa, std::uint64_t flags = smmu2::kLeaf) {
     entry(top_, 0, iova) = pa | flags;
@@ -139,9 +88,7 @@ class ArmSmmuTest : public ::testing::Test {
   }
   std::optional<std::uint64_t> where(std::uint64_t iova, Access access = Access::read,
                                      std::uint32_t stream = smmu2::kDevice) {
-    const auto page = dma(iova, access, stream);
-    if (!page) return std::nullopt;
-    return page->page.value + (iova & ((std::uint64_t{1} << page->page_lg2) - 1));
+    return end_of(dma(iova, access, stream), iova);
   }
   bool passes(std::uint32_t stream) { return where(0x1234, Access::read, stream) == 0x1234u; }
   // What an access leaves in the fault register, which is cleared.
@@ -160,11 +107,6 @@ class ArmSmmuTest : public ::testing::Test {
     return take(bank(n, smmu2::kFsr)) & ~0x600u;
   }
 
-  std::unique_ptr<Memory> memory_;
-  Findings findings_;
-  std::unique_ptr<IommuUnit> unit_;
-  std::vector<unsigned> interrupts_;
-  std::function<void(unsigned)> handler_;
   std::uint64_t top_ = 0, top2_ = 0;
 };
 

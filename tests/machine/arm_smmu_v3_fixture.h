@@ -3,16 +3,10 @@
 // from hw/smmuv3.h, so that a wrong row there cannot hide.
 #pragma once
 
-#include <gmock/gmock.h>
-#include <gtest/gtest.h>
-
-#include <memory>
 #include <optional>
 #include <vector>
 
-#include "machine/findings.h"
-#include "machine/memory.h"
-#include "machine/registry.h"
+#include "machine/unit_fixture.h"
 
 namespace softiommu::test {
 
@@ -63,43 +57,11 @@ struct SmmuEvent {
   }
 };
 
-class ArmSmmuV3Test : public ::testing::Test {
+class ArmSmmuV3Test : public UnitTest {
  protected:
-  void SetUp() override {
-    log::set_sink([](void*, log::Level, std::string_view) noexcept {}, nullptr);
-    memory_ = std::move(*Memory::create({}));
-    power_on();
-  }
-  void TearDown() override { log::set_sink(nullptr, nullptr); }
-
-  struct Choice {
-    std::string_view key;
-    std::uint64_t value;
-  };
-  void power_on(std::initializer_list<Choice> choices = {}, bool paranoid = false) {
-    const UnitModel model = arm_smmu_v3_unit_model();
-    Options options(model.options);
-    for (const Choice& choice : choices) options.set(choice.key, choice.value);
-    auto made =
-        model.create({.name = "smmu0", .memory = *memory_, .findings = findings_, .paranoid = paranoid}, options);
-    ASSERT_TRUE(made) << made.error().why;
-    unit_ = std::move(*made);
-    unit_->on_interrupt([this](unsigned line) { interrupts_.push_back(line); });
-    interrupts_.clear();
-    cr0_ = 0;
-  }
-
-  std::uint32_t r32(std::uint64_t offset) { return unit_->read32(offset); }
-  std::uint64_t r64(std::uint64_t offset) { return unit_->read64(offset); }
-  void w32(std::uint64_t offset, std::uint64_t value) { unit_->write32(offset, static_cast<std::uint32_t>(value)); }
-  void w64(std::uint64_t offset, std::uint64_t value) { unit_->write64(offset, value); }
-  void turn_on(std::uint32_t bits) { w32(smmu::kCr0, cr0_ |= bits); }
-  void turn_off(std::uint32_t bits) { w32(smmu::kCr0, cr0_ &= ~bits); }
-
-  std::uint64_t new_table(unsigned pages = 1) { return memory_->tables().allocate(pages)->value; }
-  std::uint64_t& word(std::uint64_t table, std::uint64_t index = 0) {
-    return memory_->tables().words(PhysAddr{table})[index];
-  }
+  ArmSmmuV3Test() : UnitTest(arm_smmu_v3_unit_model(), "smmu0") {}
+  void turn_on(std::uint32_t bits) { w32(smmu::kCr0, control_ |= bits); }
+  void turn_off(std::uint32_t bits) { w32(smmu::kCr0, control_ &= ~bits); }
 
   // Queues of 16 entries, a linear stream table for 256 ids, all streams invalid; interrupts on.
   void start() {
@@ -133,15 +95,7 @@ class ArmSmmuV3Test : public ::testing::Test {
     set_ste(smmu::kStage2, 0, smmu::kS2Config | vmid, top2_);
   }
   std::uint64_t& entry(std::uint64_t table, unsigned from_level, std::uint64_t iova, unsigned level = 3) {
-    for (unsigned at = from_level; at < level; ++at) {
-      std::uint64_t index = iova >> (12 + 9 * (3 - at));
-      if (at != from_level) index &= 511;
-      std::uint64_t& next = word(table, index);
-      if (next == 0) next = new_table() | smmu::kTable;
-      table = next & 0xffff'ffff'f000;
-    }
-    const std::uint64_t index = iova >> (12 + 9 * (3 - level));
-    return word(table, from_level == level ? index : index & 511);
+    return arm_entry(table, from_level, iova, level);
   }
   void map(std::uint64_t iova, std::uint64_t pa, std::uint64_t flags = smmu::kLeaf) {
     entry(top_, 0, iova) = pa | flags;
@@ -165,16 +119,12 @@ class ArmSmmuV3Test : public ::testing::Test {
   }
   std::optional<std::uint64_t> where(std::uint64_t iova, Access access = Access::read,
                                      std::uint32_t stream = smmu::kDevice) {
-    const auto page = dma(iova, access, stream);
-    if (!page) return std::nullopt;
-    return page->page.value + (iova & ((std::uint64_t{1} << page->page_lg2) - 1));
+    return end_of(dma(iova, access, stream), iova);
   }
   // With a substream.
   std::optional<std::uint64_t> where_in(Pasid substream, std::uint64_t iova, Access access = Access::read) {
-    const auto page =
-        unit_->translate({.stream = smmu::kDevice, .pasid = substream, .iova = Iova{iova}, .access = access});
-    if (!page) return std::nullopt;
-    return page->page.value + (iova & ((std::uint64_t{1} << page->page_lg2) - 1));
+    return end_of(unit_->translate({.stream = smmu::kDevice, .pasid = substream, .iova = Iova{iova}, .access = access}),
+                  iova);
   }
   bool writes(std::uint64_t iova) { return dma(iova, Access::write).has_value(); }
 
@@ -198,11 +148,6 @@ class ArmSmmuV3Test : public ::testing::Test {
     return event().type;
   }
 
-  std::unique_ptr<Memory> memory_;
-  Findings findings_;
-  std::unique_ptr<IommuUnit> unit_;
-  std::vector<unsigned> interrupts_;
-  std::uint32_t cr0_ = 0;
   std::uint64_t commands_ = 0, events_ = 0, streams_ = 0, descriptor_ = 0, top_ = 0, top2_ = 0;
 };
 

@@ -3,17 +3,11 @@
 // taken from hw/vtd.h, so that a wrong row there cannot hide.
 #pragma once
 
-#include <gmock/gmock.h>
-#include <gtest/gtest.h>
-
-#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
-#include "machine/findings.h"
-#include "machine/memory.h"
-#include "machine/registry.h"
+#include "machine/unit_fixture.h"
 
 namespace softiommu::test {
 
@@ -50,46 +44,13 @@ struct Fault {
   }
 };
 
-class IntelVtdTest : public ::testing::Test {
+class IntelVtdTest : public UnitTest {
  protected:
-  void SetUp() override {
-    log::set_sink([](void*, log::Level, std::string_view) noexcept {}, nullptr);
-    memory_ = std::move(*Memory::create({}));
-    power_on();
-  }
-  void TearDown() override { log::set_sink(nullptr, nullptr); }
-
-  struct Choice {
-    std::string_view key;
-    std::uint64_t value;
-  };
-  // A new unit with these options; tables in memory stay.
-  void power_on(std::initializer_list<Choice> choices = {}, bool paranoid = false) {
-    const UnitModel model = intel_vtd_unit_model();
-    Options options(model.options);
-    for (const Choice& choice : choices) options.set(choice.key, choice.value);
-    auto made = model.create(
-        UnitContext{.name = "dmar0", .memory = *memory_, .findings = findings_, .paranoid = paranoid}, options);
-    ASSERT_TRUE(made) << made.error().why;
-    unit_ = std::move(*made);
-    unit_->on_interrupt([this](unsigned line) { interrupts_.push_back(line); });
-    interrupts_.clear();
-    commands_ = 0;
-  }
-
-  // ---- memory
-  std::uint64_t new_table() { return memory_->tables().allocate()->value; }
-  std::uint64_t& word(std::uint64_t table, std::uint64_t index = 0) {
-    return memory_->tables().words(PhysAddr{table})[index];
-  }
+  IntelVtdTest() : UnitTest(intel_vtd_unit_model(), "dmar0") {}
 
   // ---- global commands
-  std::uint32_t r32(std::uint64_t offset) { return unit_->read32(offset); }
-  std::uint64_t r64(std::uint64_t offset) { return unit_->read64(offset); }
-  void w32(std::uint64_t offset, std::uint32_t value) { unit_->write32(offset, value); }
-  void w64(std::uint64_t offset, std::uint64_t value) { unit_->write64(offset, value); }
-  void turn_on(std::uint32_t bit) { w32(reg::kGcmd, commands_ |= bit); }
-  void turn_off(std::uint32_t bit) { w32(reg::kGcmd, commands_ &= ~bit); }
+  void turn_on(std::uint32_t bit) { w32(reg::kGcmd, control_ |= bit); }
+  void turn_off(std::uint32_t bit) { w32(reg::kGcmd, control_ &= ~bit); }
 
   // Root table with a context table for bus 0; translation on.
   void translate_on() {
@@ -97,7 +58,7 @@ class IntelVtdTest : public ::testing::Test {
     contexts_ = new_table();
     word(root_, 0) = contexts_ | 1;
     w64(reg::kRtaddr, root_);
-    w32(reg::kGcmd, commands_ | gcmd::kSetRoot);
+    w32(reg::kGcmd, control_ | gcmd::kSetRoot);
     turn_on(gcmd::kTranslate);
   }
 
@@ -111,13 +72,7 @@ class IntelVtdTest : public ::testing::Test {
   }
   // The entry for `iova` at `level`; tables above are made as needed.
   std::uint64_t& entry(std::uint64_t top, unsigned levels, std::uint64_t iova, unsigned level = 1) {
-    std::uint64_t table = top;
-    for (unsigned at = levels; at > level; --at) {
-      std::uint64_t& next = word(table, iova >> (12 + 9 * (at - 1)) & 511);
-      if (next == 0) next = new_table() | kBoth;
-      table = next & 0x000f'ffff'ffff'f000;
-    }
-    return word(table, iova >> (12 + 9 * (level - 1)) & 511);
+    return x86_entry(top, levels, iova, level, [](unsigned) { return kBoth; });
   }
   void map(std::uint64_t iova, std::uint64_t pa, std::uint64_t flags = kBoth) { entry(top_, 4, iova) = pa | flags; }
   void unmap(std::uint64_t iova) { entry(top_, 4, iova) = 0; }
@@ -134,9 +89,7 @@ class IntelVtdTest : public ::testing::Test {
   }
   // Where a read of `iova` ends; nullopt: refused.
   std::optional<std::uint64_t> where(std::uint64_t iova, std::uint16_t source = kDevice) {
-    const auto page = dma(iova, Access::read, source);
-    if (!page) return std::nullopt;
-    return page->page.value + (iova & ((std::uint64_t{1} << page->page_lg2) - 1));
+    return end_of(dma(iova, Access::read, source), iova);
   }
 
   // ---- faults
@@ -188,11 +141,6 @@ class IntelVtdTest : public ::testing::Test {
   }
   std::uint64_t queue_error() { return r32(reg::kFsts) & 0x10 ? r64(reg::kIqercd) & 0xf : 0; }
 
-  std::unique_ptr<Memory> memory_;
-  Findings findings_;
-  std::unique_ptr<IommuUnit> unit_;
-  std::vector<unsigned> interrupts_;
-  std::uint32_t commands_ = 0;
   std::uint64_t root_ = 0, contexts_ = 0, top_ = 0, queue_ = 0;
 };
 

@@ -177,7 +177,7 @@ TEST_F(IntelVtdInvalidationTest, NewRootTableNeedsAContextInvalidation) {
   map(0x1000, 0x7000);
   EXPECT_TRUE(where(0x1000));
   w64(reg::kRtaddr, new_table());
-  w32(reg::kGcmd, commands_ | gcmd::kSetRoot);
+  w32(reg::kGcmd, control_ | gcmd::kSetRoot);
   EXPECT_TRUE(where(0x1000));
   context_command(kGlobal);
   EXPECT_EQ(reason_of_read(0x1000), kRootAbsent);

@@ -19,13 +19,7 @@ class IntelVtdScalableTest : public IntelVtdTest {
   void start(std::initializer_list<Choice> choices = {}, bool paranoid = false) {
     std::vector<Choice> all{{"scalable", 1}, {"device_tlb", 1}, {"page_requests", 1}};
     all.insert(all.end(), choices.begin(), choices.end());
-    const UnitModel model = intel_vtd_unit_model();
-    Options options(model.options);
-    for (const Choice& choice : all) options.set(choice.key, choice.value);
-    unit_ = std::move(*model.create(
-        UnitContext{.name = "dmar0", .memory = *memory_, .findings = findings_, .paranoid = paranoid}, options));
-    unit_->on_interrupt([this](unsigned line) { interrupts_.push_back(line); });
-    commands_ = 0;
+    power_on(all, paranoid);
     root_ = new_table();
     contexts_ = new_table();
     directory_ = new_table();
@@ -38,7 +32,7 @@ class IntelVtdScalableTest : public IntelVtdTest {
     w64(0x20, root_ | 1 << 10);
     queue_ = new_table();
     w64(0x90, queue_ | 1 << 11);
-    w32(0x18, commands_ | gcmd::kSetRoot);
+    w32(0x18, control_ | gcmd::kSetRoot);
     turn_on(gcmd::kQueue);
     turn_on(gcmd::kTranslate);
   }

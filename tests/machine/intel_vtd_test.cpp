@@ -112,7 +112,7 @@ TEST_F(IntelVtdTest, RootAddressCountsFromSetRootOn) {
   translate_on();
   w64(reg::kRtaddr, kNothingThere);
   EXPECT_EQ(reason_of_read(0x1000), kContextAbsent);
-  w32(reg::kGcmd, commands_ | gcmd::kSetRoot);
+  w32(reg::kGcmd, control_ | gcmd::kSetRoot);
   EXPECT_EQ(reason_of_read(0x1000), kRootAccess);
 }
 
@@ -247,7 +247,7 @@ TEST_F(IntelVtdTest, RootTableFaults) {
 TEST_F(IntelVtdTest, ScalableModeIsNotThere) {
   translate_on();
   w64(reg::kRtaddr, root_ | 1 << 10);
-  w32(reg::kGcmd, commands_ | gcmd::kSetRoot);
+  w32(reg::kGcmd, control_ | gcmd::kSetRoot);
   EXPECT_EQ(reason_of_read(0x1000), kModeInvalid);
 }
 

@@ -5,8 +5,8 @@
 #include <string>
 
 #include "base/fault.h"
+#include "check/log_capture.h"
 #include "drivers/driver_rig.h"
-#include "drivers/log_lines.h"
 #include "drivers/soc_rig.h"
 #include "hw/virtio_iommu.h"
 #include "machine/registry.h"
@@ -165,7 +165,7 @@ TEST_P(SocDriverDifferences, TheApertureOfAGartInUseIsIncompatibleOnLinux) {
   top_ = "2G";
   boot(unit("gart", "tegra-gart") + client("dc", "gart", "1") + client("vde", "gart", "13"));
   ASSERT_TRUE(group("dc").attach(domain("dc", kIova, 'A')));
-  const LogLines log;
+  const check::LogCapture log;
   EXPECT_EQ(group("vde").attach(domain("vde", kIova, 'B')).error().code, contract() ? ENOSPC : EINVAL);
   EXPECT_EQ(log.all(), "");
   EXPECT_EQ(sees("dc", kIova), 'A');
@@ -187,7 +187,7 @@ TEST_P(SocDriverDifferences, AnOmapDomainOfAnotherClientIsLoggedByLinux) {
   boot(unit("a", "omap-mmu") + unit("b", "omap-mmu") + client("dsp", "a") + client("ipu", "b"));
   Domain& made = domain("dsp", kIova, 'A');
   ASSERT_TRUE(group("dsp").attach(made));
-  const LogLines log;
+  const check::LogCapture log;
   EXPECT_EQ(group("ipu").attach(made).error().failure, AttachFailure::incompatible);
   EXPECT_EQ(log.all().find("already attached") != std::string::npos, !contract()) << log.all();
   EXPECT_EQ(sees("dsp", kIova), 'A');
@@ -234,7 +234,7 @@ TEST_P(SocDriverDifferences, ARockchipAttachThatFailsOpensAllMemoryOnLinux) {
 }
 
 TEST_P(SocDriverDifferences, ARockchipIommuOfTheOtherTableVersionIsLeftOutByLinux) {
-  const LogLines log;
+  const check::LogCapture log;
   boot(unit("old", "rockchip-iommu") + unit("new", "rockchip-iommu", "version = 2") + client("vop", "old") +
        client("vpu", "new"));
   EXPECT_NE(system_->device("vop")->group(), nullptr);

@@ -5,24 +5,21 @@
 
 #include <array>
 #include <cstring>
-#include <deque>
 #include <string>
 
 #include "base/program.h"
-#include "core/system.h"
 #include "core/user_data.h"
-#include "drivers/registry.h"
+#include "drivers/driver_rig.h"
 #include "hw/edu.h"
 #include "hw/pci.h"
-#include "machine/machine.h"
 
 namespace softiommu {
 namespace {
 
 using namespace std::string_literals;
+using softiommu::testing::kBoth;
 
 constexpr Iova kWindow{0x10'0000};
-constexpr Prot kBoth{.read = true, .write = true};
 constexpr Pasid kPasid = 0x1234;
 
 // A program whose memory is this process's.
@@ -41,44 +38,33 @@ class OwnProgram final : public Program {
   Result<int> take_eventfd(int) override { return fail(EBADF, "no descriptors"); }
 };
 
-class IntelScalable : public testing::Test {
+class IntelScalable : public softiommu::testing::DriverRig {
  protected:
+  static constexpr std::size_t kPages = 8;
+
+  IntelScalable() : DriverRig("intel-vtd") {}
   void boot(const std::string& unit_options = "", const std::string& device_options = "pasid_bits = 20\n") {
-    const std::string toml = "[[iommu]]\nname = \"u0\"\nmodel = \"intel-vtd\"\nscalable = true\n" + unit_options +
-                             "[[device]]\naddress = \"00:02.0\"\nmodel = \"edu\"\n" + device_options;
-    auto spec = parse_machine(toml, "test");
-    ASSERT_TRUE(spec) << spec.error().where << ": " << spec.error().what;
-    machine_ = *Machine::create(*spec, {.time = Executor::Time::virtual_time, .paranoid = true});
-    system_ = *System::create(*machine_, all_drivers(), {});
-    ASSERT_TRUE(group().claim_dma_owner(this));
-    for (std::size_t i = 0; i < pages_.size(); ++i) {
-      std::memset(pages_[i].bytes, static_cast<int>('a' + i), kPageSize);
-      at_[i] = machine_->memory().pin(reinterpret_cast<std::uintptr_t>(pages_[i].bytes), kPageSize)->first;
+    ASSERT_NO_FATAL_FAILURE(
+        DriverRig::boot(unit("u0", "scalable = true\n" + unit_options) + edu(2, "u0", device_options)));
+    for (std::size_t i = 0; i < kPages; ++i) {
+      std::memset(page_at(i), static_cast<int>('a' + i), kPageSize);
+      at_[i] = pa_ + i * kPageSize;
     }
   }
   void TearDown() override {
-    if (!system_) return;
-    EXPECT_EQ(machine_->findings().all(), std::vector<std::string>{});
-    release();
-    while (!kept_.empty()) kept_.pop_back();  // nested domains before their parents
+    if (system_) {
+      if (group().domain(kPasid) != nullptr) group().detach_pasid(kPasid);
+      group().detach();
+      while (!domains_.empty()) domains_.pop_back();  // nested domains before their parents
+    }
+    DriverRig::TearDown();
   }
-  void release() {
-    if (group().domain(kPasid) != nullptr) group().detach_pasid(kPasid);
-    group().detach();
-    group().release_dma_owner();
-  }
-  Device& device() { return *system_->device("0000:00:02.0"); }
+  Device& device() { return *system_->device(kFirst); }
   Group& group() { return *device().group(); }
-  // Lives until nothing is attached to it any more.
-  Domain* make(const DomainRequest& request = {}) {
-    auto domain = system_->allocate_domain(group(), request);
-    EXPECT_TRUE(domain);
-    return domain ? keep(std::move(*domain)) : nullptr;
-  }
-  Domain* keep(std::unique_ptr<Domain> domain) {
-    kept_.push_back(std::move(domain));
-    return kept_.back().get();
-  }
+  static std::byte* page_at(std::size_t index) { return pages_.data() + index * kPageSize; }
+  // These live until nothing is attached to them any more.
+  Domain* make(const DomainRequest& request = {}) { return domain_for(kFirst, request); }
+  Domain* keep(std::unique_ptr<Domain> domain) { return domains_.emplace_back(std::move(domain)).get(); }
   // Reads a byte of the window; '-': refused.
   char read(Pasid pasid = 0, Iova iova = kWindow) {
     std::byte byte{};
@@ -95,16 +81,7 @@ class IntelScalable : public testing::Test {
     return domain ? 0 : domain.error().code;
   }
 
-  struct Page {
-    alignas(kPageSize) std::byte bytes[kPageSize];
-  };
-  inline static std::array<Page, 8> pages_{};
-  std::array<PhysAddr, 8> at_{};
-  std::unique_ptr<Machine> machine_;
-  std::unique_ptr<System> system_;
-
- private:
-  std::deque<std::unique_ptr<Domain>> kept_;
+  std::array<PhysAddr, kPages> at_{};
 };
 
 // ---- Which tables -----------------------------------------------------------------------------------------------
@@ -128,8 +105,8 @@ TEST_F(IntelScalable, WishesThatTheUnitCannotGrantAreRefused) {
   EXPECT_EQ(refusal({.pasid = true}), 0);
 }
 
-class IntelStages : public IntelScalable, public testing::WithParamInterface<const char*> {};
-INSTANTIATE_TEST_SUITE_P(Units, IntelStages, testing::Values("", "first_stage = false\n", "second_stage = false\n"));
+class IntelStages : public IntelScalable, public ::testing::WithParamInterface<const char*> {};
+INSTANTIATE_TEST_SUITE_P(Units, IntelStages, ::testing::Values("", "first_stage = false\n", "second_stage = false\n"));
 
 TEST_P(IntelStages, DevicesReachWhatIsMapped) {
   boot(GetParam());
@@ -256,7 +233,7 @@ TEST_F(IntelScalable, OnlyDomainsMadeForItTrack) {
 
 // ---- Nesting ----------------------------------------------------------------------------------------------------
 
-// A guest with one page of memory for each of its table levels and two for data; guest-physical page n is pages_[n].
+// A guest with one page of memory for each of its table levels and two for data; guest-physical page n is page_at(n).
 class IntelNested : public IntelScalable {
  protected:
   struct Config {
@@ -271,15 +248,14 @@ class IntelNested : public IntelScalable {
   void boot_guest(const std::string& device_options = "pasid_bits = 20\n", const std::string& unit_options = "") {
     boot(unit_options, device_options);
     parent_ = make({.nest_parent = true});
-    for (std::size_t i = 0; i < pages_.size(); ++i)
-      ASSERT_TRUE(parent_->map(Iova{i * kPageSize}, at_[i], kPageSize, kBoth));
-    for (std::size_t i = 0; i < 4; ++i) std::memset(pages_[i].bytes, 0, kPageSize);
+    for (std::size_t i = 0; i < kPages; ++i) ASSERT_TRUE(parent_->map(Iova{i * kPageSize}, at_[i], kPageSize, kBoth));
+    for (std::size_t i = 0; i < 4; ++i) std::memset(page_at(i), 0, kPageSize);
     constexpr std::uint64_t kTable = 0x67;
     for (std::size_t level = 0; level < 3; ++level) put(level, 0, (level + 1) * kPageSize | kTable);
     point_to(4);
   }
   void put(std::size_t page, std::size_t index, std::uint64_t entry) {
-    std::memcpy(pages_[page].bytes + index * sizeof entry, &entry, sizeof entry);
+    std::memcpy(page_at(page) + index * sizeof entry, &entry, sizeof entry);
   }
   // The guest's page at kGuest is the guest-physical page.
   void point_to(std::size_t page) { put(3, kGuest.value >> kPageShift, page * kPageSize | 0x67); }

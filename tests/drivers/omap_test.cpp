@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // What is peculiar to the OMAP driver: several MMUs of one client, clients that share MMUs, preserved TLB entries. The
 // attach contract itself is tested in tests/contract.
-#include "drivers/log_lines.h"
+#include "check/log_capture.h"
 #include "drivers/soc_rig.h"
 #include "hw/omap_mmu.h"
 #include "ioas/domain_set.h"
@@ -81,7 +81,7 @@ TEST_F(OmapDriver, ADomainInUseByAnotherGroupIsIncompatibleAndTheSearchMakesASec
   boot(unit("a") + unit("b") + client(kDsp, "a") + client(kIpu, "b"));
   DomainSet set(*system_);
   Domain* const first = join(set, kDsp, 'A');
-  const LogLines log;
+  const check::LogCapture log;
   EXPECT_EQ(group(kIpu).attach(*first).error().failure, AttachFailure::incompatible);
   EXPECT_EQ(log.all(), "");
   EXPECT_NE(join(set, kIpu, 'B'), first);
@@ -128,7 +128,7 @@ TEST_F(OmapDriver, ClientsAreUntranslatedUntilSomebodyOwnsThem) {
 
 TEST_F(OmapDriver, FaultsAreLoggedWithTheirCause) {
   boot(unit("mmu") + client(kDsp, "mmu"));
-  const LogLines log;
+  const check::LogCapture log;
   sees(kDsp, kIova);
   ASSERT_TRUE(group(kDsp).attach(domain(kDsp, kIova, 'A')));
   sees(kDsp, kIova + kPageSize);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // What is peculiar to the Rockchip driver: several MMUs alike, handshakes that fail, zaps, two table versions. The
 // attach contract itself is tested in tests/contract.
-#include "drivers/log_lines.h"
+#include "check/log_capture.h"
 #include "drivers/soc_rig.h"
 #include "hw/rockchip_mmu.h"
 #include "machine/registry.h"
@@ -153,7 +153,7 @@ TEST_F(RockchipDriver, VersionOneRefusesMemoryAboveFourGiB) {
 
 TEST_F(RockchipDriver, FaultsAreLoggedWithMmuAddressAndDirection) {
   boot(unit("mmu", "mmus = 2") + device(kVop, "mmu", "[0, 1]"));
-  const LogLines log;
+  const check::LogCapture log;
   sees(kVop, kIova, 1);
   EXPECT_TRUE(log.has("rk_iommu mmu: MMU 1: Page fault at 0x10000000 of type read")) << log.all();
   ASSERT_TRUE(group(kVop).attach(domain(kVop, kIova, 'A')));

@@ -5,7 +5,7 @@
 
 #include <cstdlib>
 
-#include "drivers/log_lines.h"
+#include "check/log_capture.h"
 #include "drivers/soc_rig.h"
 #include "ioas/domain_set.h"
 #include "machine/registry.h"
@@ -62,7 +62,7 @@ TEST_F(TegraGartDriver, TheApertureInUseByAnotherDomainIsNoSpace) {
   boot(board());
   Domain &first = domain(kDc, kIova, 'A'), &second = domain(kVde, kIova, 'B');
   ASSERT_TRUE(group(kDc).attach(first));
-  const LogLines log;
+  const check::LogCapture log;
   const auto answer = group(kVde).attach(second);
   ASSERT_FALSE(answer);
   EXPECT_EQ(answer.error().failure, AttachFailure::no_space);
@@ -181,7 +181,7 @@ TEST_F(TegraGartDriver, WithoutTheReadBackADeviceStillReachesTheOldPage) {
 TEST_F(TegraGartDriver, FaultsAreLoggedWithTheClient) {
   boot(board());
   ASSERT_TRUE(group(kVde).attach(domain(kVde, kIova, 'A')));
-  const LogLines log;
+  const check::LogCapture log;
   sees(kVde, kIova + kPageSize);
   EXPECT_TRUE(log.has("tegra-mc gart: client 13: read @0x58005000: invalid GART page")) << log.all();
 }

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 
-softiommu, pairs = sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else 9
+softiommu, pairs = os.path.abspath(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 9
 run = [softiommu, "run", "--"]
 
 SOURCE = "#include <map>\n#include <regex>\n#include <iostream>\nint main() { std::map<int, std::regex> m; std::cout << m.size(); }\n"
@@ -62,7 +62,7 @@ with tempfile.TemporaryDirectory() as folder:
     for name, command in PROGRAMS.items():
         ratios = []
         for pair in range(pairs):
-            both = [command, [os.path.abspath(softiommu), *run[1:], *command]]
+            both = [command, [*run, *command]]
             order = (0, 1) if pair % 2 == 0 else (1, 0)
             took = {which: seconds(both[which], folder) for which in order}
             ratios.append(took[1] / took[0])

@@ -9,7 +9,7 @@ import sys
 import tempfile
 import time
 
-build, json_file = sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else ""
+build, json_file = os.path.abspath(sys.argv[1]), sys.argv[2] if len(sys.argv) > 2 else ""
 softiommu = os.path.join(build, "softiommu")
 client = [os.path.join(build, "bench/vfio_calls"), "0000:00:06.0"]
 nvme_device = "0000:00:08.0"
@@ -43,13 +43,23 @@ def instructions(program, function, mode):
     return (counts[1] - counts[0]) / 2000
 
 
+def once_ms(command):
+    begin = time.perf_counter()
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    return (time.perf_counter() - begin) * 1000
+
+
 def wall_ms(command, runs):
-    times = []
-    for _ in range(runs):
-        begin = time.perf_counter()
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-        times.append((time.perf_counter() - begin) * 1000)
-    return statistics.median(times)
+    return statistics.median(once_ms(command) for _ in range(runs))
+
+
+def exec_ms(execs=400, pairs=12):
+    """What an exec costs more within a run: a run's own start falls out of each pair, and what drifts between them."""
+    def of_execs(*prefix):
+        took = [once_ms([*prefix, "sh", "-c", f"i=0; while [ $i -lt {n} ]; do /bin/true; i=$((i+1)); done"])
+                for n in (execs, 0)]
+        return took[0] - took[1]
+    return statistics.median(of_execs(softiommu, "run", "--") - of_execs() for _ in range(pairs)) / execs
 
 
 def google(program, *options):
@@ -101,10 +111,10 @@ for call, ns in interposed.items():
     row(f"`{call}` on a file that is none of ours, over the call alone ({alone[call]:.0f} ns)", ns - alone[call], "ns", 20)
 # A static program, which the shim cannot enter; what it pays for calls that are not ours, beside the same outside.
 supervised = [os.path.join(build, "bench/supervised_calls")]
-plain, inside = values(output(*supervised)), values(output(softiommu, "run", "--", *supervised, "0000:00:06.0"))
+outside, inside = values(output(*supervised)), values(output(softiommu, "run", "--", *supervised, "0000:00:06.0"))
 for name, label in (("unrelated_ns", "a call that the filter does not name"),
                     ("read_ns", "a read of another file"), ("stat_ns", "a call with another path")):
-    row(f"supervised: {label}, over the same outside", inside[name] - plain[name], "ns")
+    row(f"supervised: {label}, over the same outside", inside[name] - outside[name], "ns")
 for name, label in (("ioctl_ns", "ioctl on a handle"), ("pread_ns", "pread of a register"),
                     ("mmio_read_ns", "trapped register read"), ("pair_ns", "MAP_DMA and UNMAP_DMA of 4K, a pair")):
     row(f"supervised: {label}", inside[name], "ns")
@@ -121,11 +131,9 @@ for name, label in (("1000", "1 k"), ("100000", "100 k"), ("1000000", "1 M")):
     row(f"an area in or out at random, {label} live", areas[f"ChurnRandom<OurAreas>/{name}"], "ns", 100)
     row(f"IOVA allocation or free at random, {label} live", areas[f"Allocate/{name}"] / 2, "ns", 100)
 row("`softiommu run -- true` over `true`", wall_ms([softiommu, "run", "--", "true"], 30) - wall_ms(["true"], 30), "ms", 50)
-inner = "i=0; while [ $i -lt 300 ]; do /bin/true; i=$((i+1)); done"
-row("shim, per exec", (wall_ms([softiommu, "run", "--", "sh", "-c", inner], 7) - wall_ms(["sh", "-c", inner], 7)) / 300, "ms",
-    0.1)
-plain = [sys.executable, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../bench/plain_programs.py"), softiommu]
-for line in output(*plain).splitlines():
+row("shim, per exec", exec_ms(), "ms", 0.1)
+plain_programs = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../bench/plain_programs.py")
+for line in output(sys.executable, plain_programs, softiommu).splitlines():
     name, percent = line.split("=")
     row(f"a run of {name}, processor time over the same without", float(percent), "%", 2)
 

@@ -24,23 +24,13 @@ static void call_fstat(void) {
   (void)fstat(file, &status);
 }
 
-static void time_calls(const char* name, void (*call)(void)) {
-  double runs[RUNS];
-  for (unsigned r = 0; r < RUNS; r++) {
-    const double begin = now_ns();
-    for (unsigned i = 0; i < CALLS_PER_RUN; i++) call();
-    runs[r] = (now_ns() - begin) / CALLS_PER_RUN;
-  }
-  print_median(name, runs);
-}
-
 int main(void) {
   file = open("/dev/zero", O_RDONLY | O_CLOEXEC);
   if (file < 0) die("/dev/zero");
-  time_calls("ioctl", call_ioctl);
-  time_calls("pread", call_pread);
-  time_calls("lseek", call_lseek);
-  time_calls("close", call_close);
-  time_calls("fstat", call_fstat);
+  measure("ioctl", call_ioctl, CALLS_PER_RUN);
+  measure("pread", call_pread, CALLS_PER_RUN);
+  measure("lseek", call_lseek, CALLS_PER_RUN);
+  measure("close", call_close, CALLS_PER_RUN);
+  measure("fstat", call_fstat, CALLS_PER_RUN);
   return 0;
 }

@@ -10,7 +10,6 @@
 
 #include "vfio_open.h"
 
-#define EDU_LIVENESS 0x04
 enum { MANY = 20000, FEW = 500 };
 
 static int container, device;
@@ -18,38 +17,24 @@ static uint64_t config_offset;
 static volatile uint32_t* liveness;
 static uint8_t memory[PAGE] __attribute__((aligned(4096)));
 
-static void check(int ok, const char* what) {
-  if (ok) return;
-  perror(what);
-  exit(1);
-}
-
 static void unrelated(void) { (void)syscall(SYS_getppid); }
 static void read_nothing(void) { (void)syscall(SYS_read, STDIN_FILENO, memory, 0); }
 static void stat_elsewhere(void) {
   struct stat status;
   (void)stat("/", &status);
 }
-static void handle_ioctl(void) { check(ioctl(container, VFIO_GET_API_VERSION) == VFIO_API_VERSION, "ioctl"); }
+static void handle_ioctl(void) {
+  if (ioctl(container, VFIO_GET_API_VERSION) != VFIO_API_VERSION) die("VFIO_GET_API_VERSION");
+}
 static void handle_pread(void) {
   uint16_t vendor;
-  check(pread(device, &vendor, 2, (off_t)config_offset) == 2, "pread");
+  if (pread(device, &vendor, 2, (off_t)config_offset) != 2) die("pread");
 }
 static void register_read(void) { (void)*liveness; }
 static void map_and_unmap(void) {
   struct vfio_iommu_type1_dma_unmap unmap = {.argsz = sizeof unmap, .iova = 0x100000, .size = PAGE};
   map_memory(container, memory, unmap.iova, unmap.size);
-  check(ioctl(container, VFIO_IOMMU_UNMAP_DMA, &unmap) == 0, "VFIO_IOMMU_UNMAP_DMA");
-}
-
-static void measure(const char* name, void (*call)(void), unsigned times) {
-  double runs[RUNS];
-  for (unsigned r = 0; r < RUNS; r++) {
-    const double begin = now_ns();
-    for (unsigned i = 0; i < times; i++) call();
-    runs[r] = (now_ns() - begin) / times;
-  }
-  print_median(name, runs);
+  if (ioctl(container, VFIO_IOMMU_UNMAP_DMA, &unmap) != 0) die("VFIO_IOMMU_UNMAP_DMA");
 }
 
 int main(int argc, char** argv) {
@@ -59,7 +44,7 @@ int main(int argc, char** argv) {
   if (argc != 2) return 0;
   open_device(argv[1], &container, &device);
   struct vfio_region_info config = {.argsz = sizeof config, .index = VFIO_PCI_CONFIG_REGION_INDEX};
-  check(ioctl(device, VFIO_DEVICE_GET_REGION_INFO, &config) == 0, "VFIO_DEVICE_GET_REGION_INFO");
+  if (ioctl(device, VFIO_DEVICE_GET_REGION_INFO, &config) != 0) die("VFIO_DEVICE_GET_REGION_INFO");
   config_offset = config.offset;
   liveness = (volatile uint32_t*)(map_bar0(device) + EDU_LIVENESS);
   measure("ioctl_ns", handle_ioctl, FEW);

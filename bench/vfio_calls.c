@@ -9,7 +9,6 @@
 #include "vfio_open.h"
 
 #define IOVA 0x40000000u
-#define EDU_LIVENESS 0x04
 enum { PAIRS_PER_RUN = 20000, ACCESSES_PER_RUN = 2000 };
 
 __attribute__((noinline)) void map_page(int container, const void *page, uint64_t iova) {

@@ -16,7 +16,7 @@
 #include <unistd.h>
 
 #define PAGE 4096u
-enum { RUNS = 15 };
+enum { RUNS = 15, EDU_LIVENESS = 0x04 };
 
 static inline void die(const char* what) {
   perror(what);
@@ -75,4 +75,15 @@ static inline int by_value(const void* a, const void* b) {
 static inline void print_median(const char* name, double* runs) {
   qsort(runs, RUNS, sizeof *runs, by_value);
   printf("%s=%.1f\n", name, runs[RUNS / 2]);
+}
+
+/* Prints what one of `times` calls takes. */
+static inline void measure(const char* name, void (*call)(void), unsigned times) {
+  double runs[RUNS];
+  for (unsigned r = 0; r < RUNS; r++) {
+    const double begin = now_ns();
+    for (unsigned i = 0; i < times; i++) call();
+    runs[r] = (now_ns() - begin) / times;
+  }
+  print_median(name, runs);
 }

@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <time.h>
@@ -124,6 +125,21 @@ static inline int map_dma(const struct client* c, const void* memory, uint64_t i
 static inline int unmap_dma(const struct client* c, uint64_t iova, uint64_t bytes) {
   struct vfio_iommu_type1_dma_unmap unmap = {.argsz = sizeof unmap, .iova = iova, .size = bytes};
   return ioctl(c->container, VFIO_IOMMU_UNMAP_DMA, &unmap);
+}
+
+/* An eventfd that the device's first interrupt of this kind signals. */
+static inline int interrupt_event(const struct client* c, uint32_t index) {
+  const int event = eventfd(0, EFD_CLOEXEC);
+  CHECK(event >= 0);
+  _Alignas(struct vfio_irq_set) uint8_t request[sizeof(struct vfio_irq_set) + sizeof event];
+  const struct vfio_irq_set head = {.argsz = sizeof request,
+                                    .flags = VFIO_IRQ_SET_DATA_EVENTFD | VFIO_IRQ_SET_ACTION_TRIGGER,
+                                    .index = index,
+                                    .count = 1};
+  memcpy(request, &head, sizeof head);
+  memcpy(request + sizeof head, &event, sizeof event);
+  CHECK(ioctl(c->device, VFIO_DEVICE_SET_IRQS, request) == 0);
+  return event;
 }
 
 /* One transfer of the edu device; returns when it has ended. */

@@ -5,26 +5,11 @@
  * usage: hotplug BDF removed|unplugged    prints "copying" when it has begun
  */
 #include <poll.h>
-#include <sys/eventfd.h>
 
 #include "client.h"
 
 #define IOVA UINT64_C(0x100000)
 #define MOST_SECONDS 60
-
-static int request_event(const struct client* c) {
-  const int event = eventfd(0, EFD_CLOEXEC);
-  CHECK(event >= 0);
-  char room[sizeof(struct vfio_irq_set) + sizeof event];
-  struct vfio_irq_set* set = (struct vfio_irq_set*)room;
-  *set = (struct vfio_irq_set){.argsz = sizeof room,
-                               .flags = VFIO_IRQ_SET_DATA_EVENTFD | VFIO_IRQ_SET_ACTION_TRIGGER,
-                               .index = VFIO_PCI_REQ_IRQ_INDEX,
-                               .count = 1};
-  memcpy(set->data, &event, sizeof event);
-  CHECK(ioctl(c->device, VFIO_DEVICE_SET_IRQS, set) == 0);
-  return event;
-}
 
 static int is_gone(const struct client* c) { return read32(c, EDU_ID) == UINT32_MAX; }
 
@@ -41,7 +26,7 @@ int main(int argc, char** argv) {
   CHECK(argc == 3);
   const int unplugged = strcmp(argv[2], "unplugged") == 0;
   const struct client c = open_client(argv[1]);
-  const int event = request_event(&c);
+  const int event = interrupt_event(&c, VFIO_PCI_REQ_IRQ_INDEX);
   uint8_t* memory = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   CHECK(memory != MAP_FAILED && map_dma(&c, memory, IOVA, PAGE) == 0);
   printf("copying\n");

@@ -89,15 +89,7 @@ static void try_slots(const uint8_t *memory) {
 
 /* The device's message is the guest's interrupt, without us. */
 static void connect_interrupt(void) {
-  const int event = eventfd(0, EFD_CLOEXEC);
-  _Alignas(struct vfio_irq_set) uint8_t request[sizeof(struct vfio_irq_set) + sizeof event];
-  struct vfio_irq_set head = {.argsz = sizeof request,
-                              .flags = VFIO_IRQ_SET_DATA_EVENTFD | VFIO_IRQ_SET_ACTION_TRIGGER,
-                              .index = VFIO_PCI_MSI_IRQ_INDEX,
-                              .count = 1};
-  memcpy(request, &head, sizeof head);
-  memcpy(request + sizeof head, &event, sizeof event);
-  CHECK(ioctl(c.device, VFIO_DEVICE_SET_IRQS, request) == 0);
+  const int event = interrupt_event(&c, VFIO_PCI_MSI_IRQ_INDEX);
   struct kvm_irqfd irqfd = {.fd = (uint32_t)event, .gsi = INTERRUPT_LINE};
   CHECK(ioctl(vm, KVM_IRQFD, &irqfd) == 0);
 }

@@ -371,15 +371,7 @@ static void interrupts_reach_the_child(void) {
   struct client c = open_with(0x2d);
   pid_t child = start();
   if (child == 0) {
-    const int event = eventfd(0, EFD_CLOEXEC);
-    char buffer[sizeof(struct vfio_irq_set) + sizeof event];
-    struct vfio_irq_set *set = (struct vfio_irq_set *)(void *)buffer;
-    *set = (struct vfio_irq_set){.argsz = sizeof buffer,
-                                 .flags = VFIO_IRQ_SET_DATA_EVENTFD | VFIO_IRQ_SET_ACTION_TRIGGER,
-                                 .index = VFIO_PCI_MSI_IRQ_INDEX,
-                                 .count = 1};
-    memcpy(set->data, &event, sizeof event);
-    CHECK(ioctl(c.device, VFIO_DEVICE_SET_IRQS, set) == 0);
+    const int event = interrupt_event(&c, VFIO_PCI_MSI_IRQ_INDEX);
     write32(&c, 0x60, 1); /* raise */
     uint64_t count = 0;
     CHECK(read(event, &count, sizeof count) == sizeof count && count == 1);

@@ -11,7 +11,7 @@
 #define IOVA 0x40000000u
 enum { PAIRS_PER_RUN = 20000, ACCESSES_PER_RUN = 2000 };
 
-__attribute__((noinline)) void map_page(int container, const void *page, uint64_t iova) {
+__attribute__((noinline)) void map_page(int container, const void* page, uint64_t iova) {
   map_memory(container, page, iova, PAGE);
 }
 
@@ -20,7 +20,7 @@ __attribute__((noinline)) void unmap_page(int container, uint64_t iova) {
   if (ioctl(container, VFIO_IOMMU_UNMAP_DMA, &unmap) != 0) die("VFIO_IOMMU_UNMAP_DMA");
 }
 
-static void time_pairs(int container, const uint8_t *memory) {
+static void time_pairs(int container, const uint8_t* memory) {
   double runs[RUNS];
   for (unsigned r = 0; r < RUNS; r++) {
     const double begin = now_ns();
@@ -34,8 +34,8 @@ static void time_pairs(int container, const uint8_t *memory) {
 }
 
 static void time_registers(int device) {
-  volatile uint8_t *const at = map_bar0(device);
-  volatile uint32_t *const liveness = (volatile uint32_t *)(at + EDU_LIVENESS);
+  volatile uint8_t* const at = map_bar0(device);
+  volatile uint32_t* const liveness = (volatile uint32_t*)(at + EDU_LIVENESS);
   double reads[RUNS], writes[RUNS];
   for (unsigned r = 0; r < RUNS; r++) {
     double begin = now_ns();
@@ -51,13 +51,13 @@ static void time_registers(int device) {
 
 static long resident_kib(void) {
   long pages = 0;
-  FILE *file = fopen("/proc/self/statm", "r");
+  FILE* file = fopen("/proc/self/statm", "r");
   if (file == NULL || fscanf(file, "%*s %ld", &pages) != 1) die("/proc/self/statm");
   fclose(file);
   return pages * (sysconf(_SC_PAGESIZE) / 1024);
 }
 
-int main(int argc, char **argv) {
+int main(int argc, char** argv) {
   if (argc < 3) {
     fprintf(stderr, "usage: vfio_calls BDF count PAIRS [lone] | vfio_calls BDF time\n");
     return 2;
@@ -65,7 +65,7 @@ int main(int argc, char **argv) {
   int container, device;
   open_device(argv[1], &container, &device);
   const long resident = resident_kib(); /* an idle machine: opened and attached, nothing mapped */
-  uint8_t *memory = mmap(NULL, 2 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  uint8_t* memory = mmap(NULL, 2 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (memory == MAP_FAILED) die("mmap");
   memset(memory, 1, 2 * PAGE);
   if (strcmp(argv[2], "time") == 0) {

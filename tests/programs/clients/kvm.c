@@ -46,7 +46,7 @@ static unsigned exits;
 static uint32_t words[8];
 static unsigned word_count;
 
-static int set_slot(uint32_t slot, uint64_t guest, uint64_t bytes, const volatile void *memory) {
+static int set_slot(uint32_t slot, uint64_t guest, uint64_t bytes, const volatile void* memory) {
   struct kvm_userspace_memory_region region = {
       .slot = slot, .guest_phys_addr = guest, .memory_size = bytes, .userspace_addr = (uintptr_t)memory};
   return ioctl(vm, KVM_SET_USER_MEMORY_REGION, &region);
@@ -74,14 +74,14 @@ static void tell_kvm_of_the_group(void) {
 }
 
 /* A slot over the BAR comes and goes, also by its number alone; the number then serves for memory. */
-static void try_slots(const uint8_t *memory) {
+static void try_slots(const uint8_t* memory) {
   CHECK(set_slot(BAR_SLOT, GUEST_BAR, PAGE, c.bar) == 0);
   CHECK(set_slot(BAR_SLOT, GUEST_BAR, 0, NULL) == 0);
   CHECK_FAILS(set_slot(BAR_SLOT, GUEST_BAR, 0, NULL), EINVAL);
   CHECK_FAILS(set_slot(BAR_SLOT, GUEST_BAR, PAGE / 2, c.bar), EINVAL);
   CHECK(set_slot(BAR_SLOT, GUEST_BAR, PAGE, memory) == 0);
   CHECK(set_slot(BAR_SLOT, GUEST_BAR, 0, NULL) == 0);
-  CHECK_FAILS(ioctl(vm, KVM_SET_USER_MEMORY_REGION, (void *)8), EFAULT);
+  CHECK_FAILS(ioctl(vm, KVM_SET_USER_MEMORY_REGION, (void*)8), EFAULT);
   struct kvm_userspace_memory_region region = {.memory_size = PAGE, .userspace_addr = (uintptr_t)c.bar};
   CHECK_FAILS(ioctl(eventfd(0, 0), KVM_SET_USER_MEMORY_REGION, &region), ENOTTY);
   CHECK(set_slot(BAR_SLOT, GUEST_BAR, PAGE, c.bar) == 0);
@@ -94,7 +94,7 @@ static void connect_interrupt(void) {
   CHECK(ioctl(vm, KVM_IRQFD, &irqfd) == 0);
 }
 
-static void make_access(struct kvm_run *run) {
+static void make_access(struct kvm_run* run) {
   const uint64_t offset = run->mmio.phys_addr - GUEST_BAR;
   CHECK(offset < PAGE && run->mmio.len == 4);
   if (run->mmio.is_write) {
@@ -109,7 +109,7 @@ static void make_access(struct kvm_run *run) {
 }
 
 /* False: the guest has ended. */
-static int serve(struct kvm_run *run) {
+static int serve(struct kvm_run* run) {
   switch (run->exit_reason) {
     case KVM_EXIT_MMIO:
       make_access(run);
@@ -117,7 +117,7 @@ static int serve(struct kvm_run *run) {
     case KVM_EXIT_IO:
       if (run->io.port == PORT_END) return 0;
       CHECK(run->io.port == PORT_WORD && run->io.size == 4 && word_count < 8);
-      memcpy(&words[word_count++], (const uint8_t *)run + run->io.data_offset, sizeof words[0]);
+      memcpy(&words[word_count++], (const uint8_t*)run + run->io.data_offset, sizeof words[0]);
       return 1;
     default:
       fprintf(stderr, "exit %u\n", run->exit_reason);
@@ -130,7 +130,7 @@ static void run_guest(int kvm) {
   const int cpu = ioctl(vm, KVM_CREATE_VCPU, 0);
   CHECK(cpu >= 0);
   const long bytes = ioctl(kvm, KVM_GET_VCPU_MMAP_SIZE, 0);
-  struct kvm_run *run = mmap(NULL, (size_t)bytes, PROT_READ | PROT_WRITE, MAP_SHARED, cpu, 0);
+  struct kvm_run* run = mmap(NULL, (size_t)bytes, PROT_READ | PROT_WRITE, MAP_SHARED, cpu, 0);
   CHECK(run != MAP_FAILED);
   struct kvm_sregs system;
   CHECK(ioctl(cpu, KVM_GET_SREGS, &system) == 0);
@@ -143,7 +143,7 @@ static void run_guest(int kvm) {
   } while (serve(run));
 }
 
-int main(int argc, char **argv) {
+int main(int argc, char** argv) {
   if (argc != 2) return 2;
   const int kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
   if (kvm < 0 || ioctl(kvm, KVM_GET_API_VERSION, 0) != KVM_API_VERSION) return 77;
@@ -151,7 +151,7 @@ int main(int argc, char **argv) {
   c = open_client(argv[1]);
   CHECK((vm = ioctl(kvm, KVM_CREATE_VM, 0)) >= 0);
   CHECK(ioctl(vm, KVM_CREATE_IRQCHIP, 0) == 0);
-  uint8_t *memory = mmap(NULL, GUEST_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  uint8_t* memory = mmap(NULL, GUEST_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   CHECK(memory != MAP_FAILED);
   memcpy(memory + GUEST_CODE, guest_code, (size_t)(guest_code_end - guest_code));
   CHECK(set_slot(0, 0, GUEST_BYTES, memory) == 0);

@@ -19,12 +19,12 @@
 #define NEW_IOVA 0x2000000u
 #define SECONDS 30
 
-extern char **environ;
-static const char *bdf;
-static char *self;
+extern char** environ;
+static const char* bdf;
+static char* self;
 
-static uint8_t *pages(int sharing) {
-  uint8_t *memory = mmap(NULL, 4 * PAGE, PROT_READ | PROT_WRITE, sharing | MAP_ANONYMOUS, -1, 0);
+static uint8_t* pages(int sharing) {
+  uint8_t* memory = mmap(NULL, 4 * PAGE, PROT_READ | PROT_WRITE, sharing | MAP_ANONYMOUS, -1, 0);
   CHECK(memory != MAP_FAILED);
   return memory;
 }
@@ -32,15 +32,15 @@ static uint8_t *pages(int sharing) {
 /* Opened, with four private pages at OLD_IOVA that hold `value`. */
 static struct client open_with(uint8_t value) {
   struct client c = open_client(bdf);
-  uint8_t *memory = pages(MAP_PRIVATE);
+  uint8_t* memory = pages(MAP_PRIVATE);
   memset(memory, value, 4 * PAGE);
   CHECK(map_dma(&c, memory, OLD_IOVA, 4 * PAGE) == 0);
   return c;
 }
 
 /* Does the device see `value` in the memory that whoever opened it mapped at OLD_IOVA? Seen through memory of ours. */
-static int device_works(const struct client *c, uint8_t value, uint64_t iova) {
-  uint8_t *window = pages(MAP_PRIVATE);
+static int device_works(const struct client* c, uint8_t value, uint64_t iova) {
+  uint8_t* window = pages(MAP_PRIVATE);
   window[PAGE] = 77; /* beside what the device writes */
   CHECK(map_dma(c, window, iova, PAGE) == 0);
   edu_transfer(c, OLD_IOVA + PAGE, EDU_BUFFER, PAGE, 0);
@@ -52,7 +52,7 @@ static int device_works(const struct client *c, uint8_t value, uint64_t iova) {
   return right;
 }
 
-static void close_client(const struct client *c) {
+static void close_client(const struct client* c) {
   CHECK(close(c->device) == 0 && close(c->group) == 0 && close(c->container) == 0);
 }
 
@@ -118,7 +118,7 @@ static void childs_memory_stays_pinned(void) {
   struct client c = open_with(0x22);
   pid_t child = start();
   if (child == 0) {
-    uint8_t *memory = pages(MAP_PRIVATE);
+    uint8_t* memory = pages(MAP_PRIVATE);
     memset(memory, 0x23, 4 * PAGE);
     CHECK(unmap_dma(&c, OLD_IOVA, 4 * PAGE) == 0);
     CHECK(map_dma(&c, memory, OLD_IOVA, 4 * PAGE) == 0);
@@ -131,7 +131,7 @@ static void childs_memory_stays_pinned(void) {
 
 static void shared_memory_is_shared(void) {
   struct client c = open_with(0x24);
-  uint8_t *window = pages(MAP_SHARED);
+  uint8_t* window = pages(MAP_SHARED);
   pid_t child = start();
   if (child == 0) {
     CHECK(map_dma(&c, window, NEW_IOVA, 4 * PAGE) == 0);
@@ -154,7 +154,7 @@ static void child_outlives_parent(void) {
     CHECK(!can_open());
     unsetenv("BUSY_EXPECTED");
     close_client(&c);
-    munmap((void *)c.bar, c.bar_size);
+    munmap((void*)c.bar, c.bar_size);
     CHECK(can_open());
     _exit(0);
   }
@@ -173,17 +173,17 @@ static void daemon_with_dma_going_on(void) {
   CHECK(device_works(&c, 0x26, NEW_IOVA));
 }
 
-static void keep_over_exec(struct client *c) {
+static void keep_over_exec(struct client* c) {
   const int all[] = {c->container, c->group, c->device};
   for (int i = 0; i < 3; i++) CHECK(fcntl(all[i], F_SETFD, 0) == 0);
 }
-static char **continue_arguments(const struct client *c, unsigned value) {
+static char** continue_arguments(const struct client* c, unsigned value) {
   static char text[6][32];
-  static char *arguments[10];
+  static char* arguments[10];
   const uint64_t numbers[] = {(uint64_t)c->container, (uint64_t)c->group, (uint64_t)c->device,
                               c->bar_offset,          c->bar_size,        value};
   arguments[0] = self;
-  arguments[1] = (char *)bdf;
+  arguments[1] = (char*)bdf;
   arguments[2] = "--continue";
   for (int i = 0; i < 6; i++) {
     snprintf(text[i], sizeof text[i], "%llu", (unsigned long long)numbers[i]);
@@ -253,7 +253,7 @@ static void exec_closes_the_rest(void) {
 }
 
 /* The program after exec: old descriptors, new memory, and a device that still has the old pages. */
-static void go_on(char **numbers) {
+static void go_on(char** numbers) {
   alarm(SECONDS);
   struct client c = {.container = atoi(numbers[0]), .group = atoi(numbers[1]), .device = atoi(numbers[2])};
   c.bar_offset = strtoull(numbers[3], NULL, 0);
@@ -269,7 +269,7 @@ union room {
   struct cmsghdr header;
   char bytes[CMSG_SPACE(3 * sizeof(int))];
 };
-static struct msghdr message(union room *room, struct iovec *part) {
+static struct msghdr message(union room* room, struct iovec* part) {
   struct msghdr made = {.msg_iov = part, .msg_iovlen = 1, .msg_control = room, .msg_controllen = sizeof *room};
   return made;
 }
@@ -286,7 +286,7 @@ static void sent_over_a_socket(void) {
   if (receiver != 0) { /* the one that opens the device, and ends */
     struct client c = open_with(0x2a);
     const int all[3] = {c.container, c.group, c.device};
-    struct cmsghdr *control = CMSG_FIRSTHDR(&sent);
+    struct cmsghdr* control = CMSG_FIRSTHDR(&sent);
     control->cmsg_level = SOL_SOCKET;
     control->cmsg_type = SCM_RIGHTS;
     control->cmsg_len = CMSG_LEN(sizeof all);
@@ -353,10 +353,10 @@ static void released_when_all_have_closed(void) {
   if (child == 0) {
     hear(go[0]);
     CHECK(close_range((unsigned)c.container, (unsigned)c.device, 0) == 0);
-    munmap((void *)c.bar, c.bar_size);
+    munmap((void*)c.bar, c.bar_size);
     pause();
   }
-  munmap((void *)c.bar, c.bar_size);
+  munmap((void*)c.bar, c.bar_size);
   close_client(&c);
   setenv("BUSY_EXPECTED", "1", 1);
   CHECK(!can_open());
@@ -423,20 +423,16 @@ static struct modern open_modern(void) {
   CHECK(ioctl(m.c.device, DEVICE_BIND, &bind) == 0);
   return m;
 }
-static int map_modern(const struct modern *m, void *memory, uint64_t iova) {
-  struct ioas_map map = {.size = sizeof map,
-                         .flags = MAP_ALL,
-                         .id = m->ioas,
-                         .user = (uintptr_t)memory,
-                         .length = 4 * PAGE,
-                         .iova = iova};
+static int map_modern(const struct modern* m, void* memory, uint64_t iova) {
+  struct ioas_map map = {
+      .size = sizeof map, .flags = MAP_ALL, .id = m->ioas, .user = (uintptr_t)memory, .length = 4 * PAGE, .iova = iova};
   return ioctl(m->iommufd, IOAS_MAP, &map);
 }
-static int attach_modern(const struct modern *m) {
+static int attach_modern(const struct modern* m) {
   struct device_attach attach = {.argsz = sizeof attach, .id = m->ioas};
   return ioctl(m->c.device, DEVICE_ATTACH, &attach);
 }
-static void start_modern(struct modern *m) {
+static void start_modern(struct modern* m) {
   struct vfio_region_info config = {.argsz = sizeof config, .index = VFIO_PCI_CONFIG_REGION_INDEX};
   struct vfio_region_info bar = {.argsz = sizeof bar, .index = VFIO_PCI_BAR0_REGION_INDEX};
   CHECK(ioctl(m->c.device, VFIO_DEVICE_GET_REGION_INFO, &config) == 0);
@@ -456,7 +452,7 @@ static void attach_pins_a_childs_memory(int sharing, uint8_t value) {
   pid_t child = start();
   if (child == 0) {
     close(down[1]);
-    uint8_t *memory = sharing == MAP_SHARED ? inherited : pages(sharing);
+    uint8_t* memory = sharing == MAP_SHARED ? inherited : pages(sharing);
     CHECK(map_modern(&m, memory, OLD_IOVA) == 0);
     memset(memory, value, 4 * PAGE);
     say(up[1], 'm');
@@ -478,7 +474,7 @@ static void attach_pins_private_memory(void) { attach_pins_a_childs_memory(MAP_P
 
 static void memory_of_an_ended_child_cannot_be_pinned(void) {
   struct modern m = open_modern();
-  uint8_t *memory = pages(MAP_SHARED);
+  uint8_t* memory = pages(MAP_SHARED);
   pid_t child = start();
   if (child == 0) _exit(map_modern(&m, memory, OLD_IOVA) == 0 ? 0 : 1);
   CHECK(status_of(child) == 0);
@@ -486,11 +482,11 @@ static void memory_of_an_ended_child_cannot_be_pinned(void) {
 }
 
 /* The number in a line of /proc/PID/status, in KiB. */
-static long status_of_process(pid_t pid, const char *name) {
+static long status_of_process(pid_t pid, const char* name) {
   char path[64], line[256];
   long value = -1;
   snprintf(path, sizeof path, "/proc/%d/status", pid);
-  FILE *file = fopen(path, "r");
+  FILE* file = fopen(path, "r");
   CHECK(file != NULL);
   while (fgets(line, sizeof line, file) != NULL) {
     if (strncmp(line, name, strlen(name)) == 0) value = strtol(line + strlen(name) + 1, NULL, 10);
@@ -517,7 +513,7 @@ static void status_shows_what_is_locked(void) {
 }
 
 static const struct {
-  const char *name;
+  const char* name;
   void (*run)(void);
 } cases[] = {
     {"both_use_it", both_use_it},
@@ -563,7 +559,7 @@ static int run_case(void (*run)(void)) {
   return failed || !can_open();
 }
 
-int main(int argc, char **argv) {
+int main(int argc, char** argv) {
   if (argc < 2) return 2;
   self = getenv("CONTINUES_AS") != NULL ? getenv("CONTINUES_AS") : argv[0]; /* what is executed */
   bdf = argv[1];

@@ -27,23 +27,23 @@
 
 #define IOVA UINT64_C(0x400000)
 
-extern char **environ;
-static const char *bdf;
-static char *self;
+extern char** environ;
+static const char* bdf;
+static char* self;
 
-static uint8_t *fresh_memory(void) {
-  uint8_t *memory = mmap(NULL, 2 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+static uint8_t* fresh_memory(void) {
+  uint8_t* memory = mmap(NULL, 2 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   CHECK(memory != MAP_FAILED);
   return memory;
 }
 
-static void close_all(const struct client *c) {
-  CHECK(munmap((void *)c->bar, c->bar_size) == 0);
+static void close_all(const struct client* c) {
+  CHECK(munmap((void*)c->bar, c->bar_size) == 0);
   CHECK(close(c->device) == 0 && close(c->group) == 0 && close(c->container) == 0);
 }
 
 /* The device copies the first page of `memory` onto the second. */
-static void copy_by_device(const struct client *c, uint8_t *memory, uint8_t value) {
+static void copy_by_device(const struct client* c, uint8_t* memory, uint8_t value) {
   memset(memory, value, PAGE);
   edu_transfer(c, IOVA, EDU_BUFFER, PAGE, 0);
   edu_transfer(c, EDU_BUFFER, IOVA + PAGE, PAGE, 1);
@@ -90,7 +90,7 @@ static void stops_and_goes_on(void) {
 static void closed_is_free_at_once(void) {
   for (int i = 0; i < 30; i++) {
     struct client c = open_client(bdf);
-    uint8_t *memory = fresh_memory();
+    uint8_t* memory = fresh_memory();
     CHECK(map_dma(&c, memory, IOVA, 2 * PAGE) == 0);
     close_all(&c);
     munmap(memory, 2 * PAGE);
@@ -110,7 +110,7 @@ static void a_childs_end_frees(void) {
 
 static void fork_gives_private_memory(void) {
   struct client c = open_client(bdf);
-  uint8_t *memory = fresh_memory();
+  uint8_t* memory = fresh_memory();
   CHECK(map_dma(&c, memory, IOVA, 2 * PAGE) == 0);
   copy_by_device(&c, memory, 0x11);
   pid_t pid = fork();
@@ -130,18 +130,18 @@ static void fork_gives_private_memory(void) {
 }
 
 struct poller {
-  const struct client *c;
+  const struct client* c;
   unsigned wrong;
 };
 
-static void *poll_liveness(void *argument) {
-  struct poller *p = argument;
+static void* poll_liveness(void* argument) {
+  struct poller* p = argument;
   for (int i = 0; i < 300; i++) p->wrong += (read32(p->c, EDU_ID) & 0xff) != 0xed;
   return NULL;
 }
 
-static void *write_heap(void *argument) {
-  volatile uint32_t *word = argument;
+static void* write_heap(void* argument) {
+  volatile uint32_t* word = argument;
   for (uint32_t i = 1; i <= 2000000; i++) *word = i;
   return NULL;
 }
@@ -158,7 +158,7 @@ static void threads_access_registers(void) {
   close_all(&c);
 }
 
-static void *end_the_process(void *unused) {
+static void* end_the_process(void* unused) {
   usleep(2000);
   _exit(0);
   return unused;
@@ -173,7 +173,7 @@ static void an_end_in_the_middle_of_a_call(void) {
       continue;
     }
     struct client c = open_client(bdf);
-    uint8_t *memory = fresh_memory();
+    uint8_t* memory = fresh_memory();
     pthread_t thread;
     CHECK(map_dma(&c, memory, IOVA, 2 * PAGE) == 0);
     CHECK(pthread_create(&thread, NULL, end_the_process, NULL) == 0);
@@ -185,12 +185,12 @@ static void no_write_is_lost_while_memory_moves(void) {
   struct client c = open_client(bdf);
   pthread_t thread;
   for (int i = 0; i < 5; i++) {
-    uint8_t *memory = fresh_memory();
+    uint8_t* memory = fresh_memory();
     CHECK(pthread_create(&thread, NULL, write_heap, memory) == 0);
     usleep(500);
     CHECK(map_dma(&c, memory, IOVA, 2 * PAGE) == 0);
     CHECK(pthread_join(thread, NULL) == 0);
-    CHECK(*(uint32_t *)memory == 2000000);
+    CHECK(*(uint32_t*)memory == 2000000);
     CHECK(unmap_dma(&c, IOVA, 2 * PAGE) == 0);
     munmap(memory, 2 * PAGE);
   }
@@ -239,7 +239,7 @@ static void on_alarm(int signal) {
 
 static void alarms_come_through(void) {
   struct client c = open_client(bdf);
-  uint8_t *memory = fresh_memory();
+  uint8_t* memory = fresh_memory();
   struct sigaction action = {.sa_handler = on_alarm, .sa_flags = SA_RESTART};
   CHECK(sigaction(SIGALRM, &action, NULL) == 0);
   const struct itimerval often = {{0, 300}, {0, 300}}, never = {{0, 0}, {0, 0}};
@@ -281,7 +281,7 @@ static void few_descriptors(void) {
 
 static sigjmp_buf back;
 static siginfo_t seen;
-static void on_fault(int signal, siginfo_t *info, void *context) {
+static void on_fault(int signal, siginfo_t* info, void* context) {
   (void)signal, (void)context;
   seen = *info;
   siglongjmp(back, 1);
@@ -291,18 +291,18 @@ static void own_faults_are_its_own(void) {
   struct client c = open_client(bdf);
   struct sigaction action = {.sa_sigaction = on_fault, .sa_flags = SA_SIGINFO};
   CHECK(sigaction(SIGSEGV, &action, NULL) == 0 && sigaction(SIGBUS, &action, NULL) == 0);
-  volatile int *nowhere = (volatile int *)8;
+  volatile int* nowhere = (volatile int*)8;
   if (sigsetjmp(back, 1) == 0) {
     *nowhere = 1;
     CHECK(0);
   }
-  CHECK(seen.si_signo == SIGSEGV && seen.si_addr == (void *)8);
+  CHECK(seen.si_signo == SIGSEGV && seen.si_addr == (void*)8);
   set_command(&c, PCI_COMMAND_MASTER); /* the device does not decode its memory */
   if (sigsetjmp(back, 1) == 0) {
     (void)read32(&c, EDU_ID);
     CHECK(0);
   }
-  CHECK(seen.si_signo == SIGBUS && seen.si_addr == (void *)c.bar);
+  CHECK(seen.si_signo == SIGBUS && seen.si_addr == (void*)c.bar);
   set_command(&c, PCI_COMMAND_MASTER | PCI_COMMAND_MEMORY);
   CHECK((read32(&c, EDU_ID) & 0xff) == 0xed);
   close_all(&c);
@@ -312,7 +312,7 @@ static void vector_accesses(void) {
   struct client c = open_client(bdf);
   const uint64_t written[2] = {0x1122334455667788, 0x99aabbccddeeff00}; /* source and target of the DMA engine */
   uint64_t found[2] = {0, 0};
-  uint8_t *bar = (uint8_t *)c.bar;
+  uint8_t* bar = (uint8_t*)c.bar;
   __asm__ volatile("movdqu (%0), %%xmm1\n movdqu %%xmm1, 0x80(%1)" : : "r"(written), "r"(bar) : "xmm1", "memory");
   __asm__ volatile("movdqu 0x80(%1), %%xmm1\n movdqu %%xmm1, (%0)" : : "r"(found), "r"(bar) : "xmm1", "memory");
   CHECK(found[0] == written[0] && found[1] == written[1]);
@@ -320,7 +320,7 @@ static void vector_accesses(void) {
   __asm__ volatile("movd %1, %%xmm2\n movd %%xmm2, 4(%0)" : : "r"(bar), "r"(value) : "xmm2", "memory");
   CHECK(read32(&c, EDU_LIVENESS) == ~value);
   uint32_t words[2] = {0, 0}, *to = words;
-  const uint8_t *from = bar;
+  const uint8_t* from = bar;
   unsigned long count = 2;
   __asm__ volatile("rep movsl" : "+D"(to), "+S"(from), "+c"(count) : : "memory");
   CHECK((words[0] & 0xff) == 0xed && words[1] == ~value);
@@ -332,8 +332,8 @@ static void unusual_places(void) {
   CHECK(dup2(c.device, 5) == 5);
   uint16_t vendor;
   CHECK(pread(5, &vendor, 2, (off_t)c.config_offset) == 2 && vendor == 0x1234);
-  void *place = mmap(NULL, c.bar_size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  volatile uint32_t *fixed =
+  void* place = mmap(NULL, c.bar_size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  volatile uint32_t* fixed =
       mmap(place, c.bar_size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, 5, (off_t)c.bar_offset);
   CHECK(fixed == place && (fixed[0] & 0xff) == 0xed);
   CHECK(munmap(place, c.bar_size) == 0 && close(5) == 0);
@@ -361,7 +361,7 @@ static void own_filter(void) {
   CHECK(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0);
   char name[1024];
   CHECK_FAILS(syscall(SYS_uname, name), 55);
-  uint8_t *memory = fresh_memory();
+  uint8_t* memory = fresh_memory();
   CHECK(map_dma(&c, memory, IOVA, 2 * PAGE) == 0);
   copy_by_device(&c, memory, 0x44);
   close_all(&c);
@@ -369,8 +369,9 @@ static void own_filter(void) {
 
 /* One that allows what such a program needs and kills it for all else: nothing is done in its name. */
 static void strict_filter(void) {
-  static const unsigned allowed[] = {SYS_ioctl,  SYS_mmap,   SYS_munmap, SYS_write,      SYS_exit_group,     SYS_close,
-                                     SYS_pread64, SYS_pwrite64, SYS_clock_nanosleep, SYS_rt_sigprocmask, SYS_brk};
+  static const unsigned allowed[] = {SYS_ioctl,           SYS_mmap,           SYS_munmap,  SYS_write,
+                                     SYS_exit_group,      SYS_close,          SYS_pread64, SYS_pwrite64,
+                                     SYS_clock_nanosleep, SYS_rt_sigprocmask, SYS_brk};
   enum { COUNT = sizeof allowed / sizeof allowed[0] };
   struct sock_filter code[COUNT + 3] = {BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr))};
   for (unsigned i = 0; i < COUNT; i++)
@@ -381,7 +382,7 @@ static void strict_filter(void) {
   struct client c = open_client(bdf);
   CHECK(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0);
   CHECK(syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program) == 0);
-  uint8_t *memory = fresh_memory();
+  uint8_t* memory = fresh_memory();
   CHECK(map_dma(&c, memory, IOVA, 2 * PAGE) == 0);
   copy_by_device(&c, memory, 0x55);
   CHECK(close(c.device) == 0);
@@ -391,7 +392,7 @@ static void strict_filter(void) {
 }
 
 static void other_programs(void) {
-  char *const dynamic[] = {getenv("PEER"), (char *)bdf, NULL};
+  char* const dynamic[] = {getenv("PEER"), (char*)bdf, NULL};
   pid_t pid;
   CHECK(dynamic[0] != NULL);
   CHECK(posix_spawn(&pid, dynamic[0], NULL, NULL, dynamic, environ) == 0);
@@ -423,7 +424,7 @@ static void sent_over_a_socket(void) {
     _exit(0);
   }
   const struct client c = open_client(bdf);
-  struct cmsghdr *head = CMSG_FIRSTHDR(&message);
+  struct cmsghdr* head = CMSG_FIRSTHDR(&message);
   head->cmsg_level = SOL_SOCKET, head->cmsg_type = SCM_RIGHTS, head->cmsg_len = CMSG_LEN(sizeof(int));
   memcpy(CMSG_DATA(head), &c.device, sizeof(int));
   CHECK(sendmsg(ends[0], &message, 0) == 1);
@@ -473,7 +474,7 @@ static void attributes_show_no_mark(void) {
 }
 
 static const struct {
-  const char *name;
+  const char* name;
   void (*run)(void);
 } cases[] = {
     {"ends_are_seen", ends_are_seen},
@@ -500,7 +501,7 @@ static const struct {
 };
 
 /* Each case in a process of its own. */
-int main(int argc, char **argv) {
+int main(int argc, char** argv) {
   if (argc < 2) return 2;
   self = argv[0];
   bdf = argv[1];

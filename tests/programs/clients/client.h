@@ -17,6 +17,7 @@
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -50,6 +51,13 @@ static inline void check_at(int ok, const char* what, const char* file, int line
   _exit(1);
 }
 #define CHECK(condition) check_at((condition) != 0, #condition, __FILE__, __LINE__)
+
+/* How a child of ours ended. */
+static inline int status_of(pid_t pid) {
+  int status = -1;
+  CHECK(waitpid(pid, &status, 0) == pid);
+  return status;
+}
 
 /* The call fails, and with this errno. */
 #define CHECK_FAILS(call, expected) \

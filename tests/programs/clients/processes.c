@@ -63,11 +63,6 @@ static pid_t start(void) {
   if (pid == 0) alarm(SECONDS);
   return pid;
 }
-static int status_of(pid_t pid) {
-  int status = -1;
-  CHECK(waitpid(pid, &status, 0) == pid);
-  return status;
-}
 static void say(int fd, char what) { CHECK(write(fd, &what, 1) == 1); }
 static char hear(int fd) {
   char what = 0;

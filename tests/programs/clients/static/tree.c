@@ -50,12 +50,6 @@ static void copy_by_device(const struct client* c, uint8_t* memory, uint8_t valu
   for (unsigned i = 0; i < PAGE; i++) CHECK(memory[PAGE + i] == value);
 }
 
-static int status_of(pid_t pid) {
-  int status;
-  CHECK(waitpid(pid, &status, 0) == pid);
-  return status;
-}
-
 static void ends_are_seen(void) {
   pid_t pid = fork();
   if (pid == 0) _exit(42);

@@ -164,14 +164,13 @@ void Supervisor::reap_ended() {
 
 // The outputs are written once for a process, not for each of its threads.
 void Supervisor::ended(pid_t thread) {
-  early_.erase(thread);
   const auto known = threads_.find(thread);
-  if (known == threads_.end()) return;
-  const pid_t process = known->second->program().pid();
-  threads_.erase(known);
+  const pid_t process = known == threads_.end() ? 0 : known->second->program().pid();
+  threads_.erase(thread);
+  early_.erase(thread);
   release_closed();
   const auto is_of_it = [process](const auto& other) { return other.second->program().pid() == process; };
-  if (std::ranges::any_of(threads_, is_of_it)) return;
+  if (process == 0 || std::ranges::any_of(threads_, is_of_it)) return;
   if (World* world = engine->current.load(std::memory_order_acquire)) world->flush();
 }
 

@@ -81,6 +81,20 @@ TEST_F(OneDriver, APointOfTheHardwareIsCountedAsSuch) {
   EXPECT_TRUE(struck);
 }
 
+// The checker tries late places only here and there; a bring-up is short enough for each of them.
+TEST_F(OneDriver, ABringUpLosesNothingWhicheverAllocationFails) {
+  for (const HardwareRow& row : hardware_rows()) {
+    choose(row.machine);
+    unsigned tried = 0;
+    for (bool struck = true; struck; ++tried) {
+      const Outcome outcome = run("probe !memory:" + std::to_string(tried + 1));
+      EXPECT_FALSE(outcome.finding) << row.machine << ", allocation " << tried + 1 << ": " << outcome.finding->what;
+      struck = outcome.struck;
+    }
+    EXPECT_THAT(tried, Gt(50u)) << row.machine;
+  }
+}
+
 TEST_F(OneDriver, WhatShardsSayTogetherIsWhatTheWholeSays) {
   choose("omap");
   const CheckOptions whole{.sequences = 3, .jobs = 0};

@@ -39,6 +39,12 @@ ContextDescriptor ContextDescriptor::of(const PagingDomain& domain, const Stream
   return cd;
 }
 
+Result<std::unique_ptr<DescriptorPair>> DescriptorPair::create(TableMemory& memory) {
+  auto pair = std::make_unique<DescriptorPair>(memory);
+  pair->page_ = TRY(memory.allocate());
+  return pair;
+}
+
 DescriptorPair::Slot DescriptorPair::hold(const ContextDescriptor& wanted) {
   for (unsigned slot = 0; slot < kSlots; ++slot)
     if (std::ranges::equal(wanted.words, std::span(words(slot), kCdWords)))

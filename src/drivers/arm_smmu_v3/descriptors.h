@@ -24,8 +24,12 @@ class DescriptorPair {
  public:
   static constexpr unsigned kSlots = 2;
 
-  DescriptorPair(TableMemory& memory, PhysAddr page) : memory_(memory), page_(page) {}
-  ~DescriptorPair() { memory_.free(page_); }
+  // ENOMEM.
+  static Result<std::unique_ptr<DescriptorPair>> create(TableMemory& memory);
+  explicit DescriptorPair(TableMemory& memory) : memory_(memory) {}
+  ~DescriptorPair() {
+    if (page_.value != 0) memory_.free(page_);
+  }
   DescriptorPair(const DescriptorPair&) = delete;
   DescriptorPair& operator=(const DescriptorPair&) = delete;
 

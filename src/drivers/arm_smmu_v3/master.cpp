@@ -23,8 +23,7 @@ Result<> Master::make_structures() {
   has_ats_ = features.ats && pci_ats::has_ats(device_);
   has_pri_ = has_ats_ && features.pri && pci_ats::has_page_requests(device_);
   if (features.stage == 1) {
-    const PhysAddr page = TRY(unit_.tables().allocate());
-    pair_ = std::make_unique<DescriptorPair>(unit_.tables(), page);
+    pair_ = TRY(DescriptorPair::create(unit_.tables()));
     pasid_bits_ = std::min(features.substream_bits, pci_ats::pasid_bits(device_));
     // A linear table of more is more than table memory gives in one piece.
     if (!features.two_level_descriptors) pasid_bits_ = std::min(pasid_bits_, DescriptorTable::kLeafLg2);

@@ -17,15 +17,26 @@ void Tree::folder(const std::string& path) {
   if (error) error_ = error.value();
 }
 
-void Tree::file(const std::string& path, std::string_view contents, mode_t mode) {
-  folder(path.substr(0, path.rfind('/')));
-  if (error_ != 0) return;
-  const std::string place = root_ + "/" + path;
+// Most files are new, in a folder that is there: that is tried first, since a run makes hundreds of them at its start.
+int Tree::open_for_writing(const std::string& path, mode_t mode) {
   constexpr mode_t kOwner = S_IRUSR | S_IWUSR;
+  constexpr int kNew = O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC;
+  const std::string place = root_ + "/" + path;
+  int fd = ::open(place.c_str(), kNew, kOwner);
+  if (fd < 0 && errno == ENOENT) {
+    folder(path.substr(0, path.rfind('/')));
+    fd = ::open(place.c_str(), kNew, kOwner);
+  }
+  if (fd >= 0 || errno != EEXIST) return fd;
   (void)::chmod(place.c_str(), mode | kOwner);  // with its mark: who opens it meanwhile sees a file of sysfs
-  const int fd = ::open(place.c_str(), O_CREAT | O_WRONLY | O_CLOEXEC, kOwner);
+  return ::open(place.c_str(), O_WRONLY | O_CLOEXEC);
+}
+
+void Tree::file(const std::string& path, std::string_view contents, mode_t mode) {
+  if (error_ != 0) return;
+  const int fd = open_for_writing(path, mode);
   if (fd < 0) {
-    error_ = errno;
+    if (error_ == 0) error_ = errno;
     return;
   }
   const auto bytes = static_cast<ssize_t>(contents.size());
@@ -41,12 +52,13 @@ void Tree::attribute(const std::string& path, std::string_view contents, mode_t 
 }
 
 void Tree::link(const std::string& path, const std::string& target) {
-  const std::string parent = path.substr(0, path.rfind('/'));
-  folder(parent);
   if (error_ != 0) return;
+  const std::string parent = path.substr(0, path.rfind('/')), place = root_ + "/" + path;
   const std::string relative = std::filesystem::path("/" + target).lexically_relative("/" + parent);
-  (void)::unlink((root_ + "/" + path).c_str());
-  if (::symlink(relative.c_str(), (root_ + "/" + path).c_str()) != 0) error_ = errno;
+  if (::symlink(relative.c_str(), place.c_str()) == 0) return;
+  if (errno == ENOENT) folder(parent);
+  (void)::unlink(place.c_str());
+  if (error_ == 0 && ::symlink(relative.c_str(), place.c_str()) != 0) error_ = errno;
 }
 
 void Tree::remove(const std::string& path) {

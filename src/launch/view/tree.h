@@ -33,6 +33,8 @@ class Tree {
   Result<> result() const { return error_ == 0 ? Result<>{} : fail(error_, "the view cannot be written"); }
 
  private:
+  int open_for_writing(const std::string& path, mode_t mode);  // -1: errno
+
   std::string root_;
   Shown* shown_ = nullptr;
   int error_ = 0;

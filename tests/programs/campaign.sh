@@ -10,11 +10,6 @@ export SHARDS SOFTIOMMU RESULTS=$WORK/results
 export CHECK="--driver omap --sequences 1 --jobs 1"
 mkdir "$RESULTS"
 
-skip() {
-  echo "SKIPPED: $*"
-  exit 77
-}
-
 run_parallel() {
   command -v parallel >/dev/null || skip "GNU parallel (Debian: parallel) is not installed"
   # shellcheck disable=SC2086

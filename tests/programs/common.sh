@@ -9,6 +9,11 @@ fail() {
   exit 1
 }
 
+skip() {
+  echo "SKIPPED: $*"
+  exit 77
+}
+
 WORK=$(mktemp -d)
 chmod 755 "$WORK"
 trap 'rm -rf "$WORK"' EXIT

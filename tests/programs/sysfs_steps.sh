@@ -30,6 +30,38 @@ sys.exit("no error")
 PYTHON
 }
 
+# Other ways to write: at an offset, which leaves the position; in parts; from a bad address; by a child of vfork.
+writes_of_all_kinds() {
+  python3 - "$devices/$ioat/driver_override" <<'PYTHON' || fail "writes of all kinds"
+import ctypes, errno, os, subprocess, sys
+path = sys.argv[1]
+file = os.open(path, os.O_WRONLY)
+def shows(text):
+    with open(path) as now:
+        said = now.read().strip()
+    if said != text:
+        sys.exit(f"{path} shows {said}, not {text}")
+def at(position):
+    if os.lseek(file, 0, os.SEEK_CUR) != position:
+        sys.exit(f"the position is {os.lseek(file, 0, os.SEEK_CUR)}, not {position}")
+if os.pwrite(file, b"vfio-pci\n", 0) != 9: sys.exit("pwrite")
+shows("vfio-pci"), at(0)
+if os.pwritev(file, [b"ioat", b"dma\n"], 0) != 8: sys.exit("pwritev")
+shows("ioatdma"), at(0)
+if os.writev(file, [b"pci-", b"stub", b"\n"]) != 9: sys.exit("writev")
+shows("pci-stub"), at(9)
+class Part(ctypes.Structure):
+    _fields_ = [("base", ctypes.c_void_p), ("bytes", ctypes.c_size_t)]
+libc = ctypes.CDLL(None, use_errno=True)
+if libc.writev(file, ctypes.byref(Part(8, 4)), 1) != -1 or ctypes.get_errno() != errno.EFAULT:
+    sys.exit("writev of a bad address")
+shows("pci-stub")
+subprocess.run(["sh", "-c", "echo vfio-pci"], stdout=file, check=True)
+shows("vfio-pci")
+if os.write(1, b"") != 0: sys.exit("standard output")
+PYTHON
+}
+
 # begin_copying BDF HOW: the client, with its output in $work/tmp/said.
 begin_copying() {
   : >"$work/tmp/said"
@@ -136,6 +168,8 @@ if env -u LD_PRELOAD test -e $devices/$pf/sriov_numvfs; then # a program that no
   has_driver $vf vfio-pci
   echo 0 >$devices/$pf/sriov_numvfs
 fi
+
+writes_of_all_kinds
 
 # --- devices that go while a program uses them
 for how in remove unbind; do

@@ -25,7 +25,7 @@ namespace {
 namespace pci = hw::pci;
 constexpr std::string_view kVfioPci = "vfio-pci";
 
-// Those that use DMA themselves keep a program from taking the group. pci-stub only holds a device.
+// By Linux's names. Those that use DMA themselves keep a program from taking the group.
 struct KnownDriver {
   std::string_view name, model;  // model empty: any
   bool uses_dma;
@@ -448,6 +448,11 @@ std::vector<std::string_view> PciControl::drivers() {
   std::vector<std::string_view> names;
   for (const KnownDriver& driver : kDrivers) names.push_back(driver.name);
   return names;
+}
+
+bool PciControl::has_ids(std::string_view driver) {
+  const auto* const row = std::ranges::find(kDrivers, driver, &KnownDriver::name);
+  return row != kDrivers.end() && !row->model.empty();
 }
 
 std::vector<PciControl::Function> PciControl::functions() const {

@@ -77,9 +77,13 @@ class PciControl {
   // Asks the users of every device that is leaving once more, as Linux does every ten seconds.
   void ask_again();
 
-  // The drivers that can be bound: "vfio-pci"; "pci-stub", which only holds a device; and those of Linux for our models
-  // ("ioatdma", "nvme"), which use DMA: a group with one of them is not viable. They do not touch the device.
+  // The drivers that can be bound, by Linux's names: "vfio-pci"; "pci-stub", which holds a device and is all that
+  // Linux's does; and those for our models ("ioatdma", "nvme"), which use DMA: a group with one of them is not viable.
+  // They do not touch the device.
   static std::vector<std::string_view> drivers();
+  // Does the driver know devices by itself, or (false) only those that "new_id" or "driver_override" give it? False for
+  // a name that is none of them.
+  static bool has_ids(std::string_view driver);
 
   // A function that software knows, as sysfs shows it.
   struct Function {

@@ -46,8 +46,6 @@ std::optional<bool> flag_of(std::string_view text) {
   return std::nullopt;
 }
 
-bool is_native(std::string_view driver) { return driver != kVfio && driver != "pci-stub"; }
-
 std::string_view last_part(std::string_view path) { return path.substr(path.rfind('/') + 1); }
 std::string_view before_last_part(std::string_view path) { return path.substr(0, path.rfind('/')); }
 
@@ -202,7 +200,7 @@ bool PciBus::matches(std::string_view driver, const Function& function) const {
   const bool dynamic = ids != dynamic_ids_.end() && std::ranges::any_of(ids->second, [&](const DynamicId& id) {
                          return id.matches(function.hardware->identity());
                        });
-  return dynamic || is_native(driver);
+  return dynamic || PciControl::has_ids(driver);
 }
 
 // device_attach: the first driver that matches and probes. That none does is no error.

@@ -125,7 +125,7 @@ class TrappedForm : public testing::TestWithParam<Form> {
 };
 
 TEST_P(TrappedForm, DoesWhatTheProcessorDoes) {
-  if (!has(GetParam().needs)) GTEST_SKIP() << "this processor has no such instruction";
+  if (!has(GetParam().needs)) GTEST_SKIP() << "this processor has no such instruction to compare with";
   constexpr unsigned kStarts = 16;
   for (unsigned number = 0; number < kStarts; ++number) {
     SCOPED_TRACE(number);

@@ -4,8 +4,8 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <sys/mman.h>
 
+#include <cstdlib>
 #include <cstring>
 #include <memory>
 #include <string>
@@ -26,7 +26,7 @@ using testing::WatchedUnit;
 class SocRig : public ::testing::Test {
  protected:
   static constexpr Prot kBoth{.read = true, .write = true};
-  static constexpr std::size_t kPages = 16;
+  static constexpr std::size_t kMemoryBytes = 64 * kMiB;
 
   void boot(const std::string& toml, std::span<const UnitModel> models = {}) {
     const auto spec =
@@ -35,9 +35,6 @@ class SocRig : public ::testing::Test {
     machine_ =
         *Machine::create(*spec, {.time = Executor::Time::virtual_time, .paranoid = true, .extra_unit_models = models});
     system_ = *System::create(*machine_, all_drivers(), {.rules = rules_});
-    memory_ = static_cast<std::byte*>(
-        mmap(nullptr, kPages * kPageSize, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
-    ASSERT_NE(static_cast<void*>(memory_), MAP_FAILED);
     for (const auto& group : system_->groups()) ASSERT_TRUE(group->claim_dma_owner(this));
   }
   void TearDown() override {
@@ -52,15 +49,16 @@ class SocRig : public ::testing::Test {
     system_.reset();
     for (const PhysAddr page : pinned_) machine_->memory().unpin({page, kPageSize});
     machine_.reset();
-    munmap(memory_, kPages * kPageSize);
   }
 
   Group& group(const std::string& device) { return *system_->device(device)->group(); }
   // A page of the program, all `mark`.
-  PhysAddr page(char mark) {
-    std::byte* const bytes = memory_ + pinned_.size() * kPageSize;
+  PhysAddr page(char mark) { return page_at(pinned_.size() * kPageSize, mark); }
+  // The same, `offset` bytes into the program's memory.
+  PhysAddr page_at(std::size_t offset, char mark) {
+    std::byte* const bytes = memory_.get() + offset;
     std::memset(bytes, mark, kPageSize);
-    pinned_.push_back(machine_->memory().pin(reinterpret_cast<std::uintptr_t>(bytes), kPageSize)->first);
+    pinned_.push_back(machine_->memory().pin(reinterpret_cast<std::uintptr_t>(bytes), kPageSize).value().first);
     return pinned_.back();
   }
   // A fresh domain for the device's group in which `iova` reads as `mark`.
@@ -84,7 +82,9 @@ class SocRig : public ::testing::Test {
 
   std::string top_ = "4G";
   Rules rules_ = Rules::contract;
-  std::byte* memory_ = nullptr;
+  // Within one GiB of virtual space: a small machine has physical space for no second one.
+  std::unique_ptr<std::byte, decltype(&std::free)> memory_{
+      static_cast<std::byte*>(std::aligned_alloc(kMemoryBytes, kMemoryBytes)), std::free};
   std::unique_ptr<Machine> machine_;
   std::unique_ptr<System> system_;
   std::vector<PhysAddr> pinned_;

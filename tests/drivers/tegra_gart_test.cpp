@@ -3,8 +3,6 @@
 // contract itself is tested in tests/contract.
 #include "hw/tegra_gart.h"
 
-#include <cstdlib>
-
 #include "check/log_capture.h"
 #include "drivers/soc_rig.h"
 #include "ioas/domain_set.h"
@@ -37,17 +35,10 @@ class TegraGartDriver : public SocRig {
   }
   // A page of the program, all `mark`: of two that lie the window's size apart, one is outside of it.
   PhysAddr page_outside_the_window(char mark) {
-    for (std::byte* const at : {apart_.get(), apart_.get() + kWindowBytes}) {
-      std::memset(at, mark, kPageSize);
-      pinned_.push_back(machine_->memory().pin(reinterpret_cast<std::uintptr_t>(at), kPageSize)->first);
-      if (pinned_.back().value - kWindow >= kWindowBytes) break;
-    }
-    return pinned_.back();
+    const PhysAddr first = page_at(0, mark);
+    return in_window(first) ? page_at(kWindowBytes, mark) : first;
   }
-
- private:
-  std::unique_ptr<std::byte, decltype(&std::free)> apart_{
-      static_cast<std::byte*>(std::aligned_alloc(kPageSize, kWindowBytes + kPageSize)), std::free};
+  static bool in_window(PhysAddr at) { return at.value - kWindow < kWindowBytes; }
 };
 
 TEST_F(TegraGartDriver, TheApertureIsTheWindow) {

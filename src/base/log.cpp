@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "base/log.h"
 
+#include <fmt/format.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -38,6 +39,16 @@ bool wanted(Level level) noexcept { return level <= threshold.load(std::memory_o
 void write(Level level, std::string_view line) noexcept {
   if (!wanted(level)) return;
   current_sink.load()(current_context.load(), level, line);
+}
+
+void vprint(Level level, fmt::string_view text, fmt::format_args args) noexcept {
+  try {
+    fmt::memory_buffer line;
+    fmt::vformat_to(fmt::appender(line), text, args);
+    write(level, {line.data(), line.size()});
+  } catch (...) {
+    write(level, "(a line was lost: out of memory)");
+  }
 }
 
 }  // namespace softiommu::log

@@ -6,7 +6,7 @@
 // the sink could need; never throws.
 #pragma once
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <cstdint>
 #include <string_view>
@@ -24,16 +24,11 @@ void set_threshold(Level least_important) noexcept;
 void write(Level level, std::string_view line) noexcept;
 bool wanted(Level level) noexcept;
 
+void vprint(Level level, fmt::string_view text, fmt::format_args args) noexcept;
+
 template <typename... Args>
 void print(Level level, fmt::format_string<Args...> text, Args&&... args) noexcept {
-  if (!wanted(level)) return;
-  try {
-    fmt::memory_buffer line;
-    fmt::format_to(fmt::appender(line), text, std::forward<Args>(args)...);
-    write(level, {line.data(), line.size()});
-  } catch (...) {
-    write(level, "(a line was lost: out of memory)");
-  }
+  if (wanted(level)) vprint(level, text, fmt::make_format_args(args...));
 }
 
 template <typename... Args>

@@ -47,7 +47,7 @@ void append_json_string(std::string& out, std::string_view text) {
       out += '\\';
       out += c;
     } else if (byte < 0x20) {
-      fmt::format_to(std::back_inserter(out), "\\u{:04x}", byte);
+      out += fmt::format("\\u{:04x}", byte);
     } else {
       out += c;
     }
@@ -63,7 +63,7 @@ std::string json_args(std::initializer_list<Arg> args) {
     append_json_string(out, arg.name);
     out += ':';
     if (const auto* number = std::get_if<std::uint64_t>(&arg.value))
-      fmt::format_to(std::back_inserter(out), "\"{:#x}\"", *number);
+      out += fmt::format("\"{:#x}\"", *number);
     else
       append_json_string(out, std::get<std::string_view>(arg.value));
   }
@@ -127,8 +127,8 @@ Result<> write_chrome_json(const std::string& path) {
       for (const Record& record : r.records) {
         const auto [track, fresh] = threads.try_emplace(record.track, static_cast<int>(threads.size()) + 1);
         if (fresh) {
-          fmt::format_to(std::back_inserter(out),
-                         R"({{"ph":"M","name":"thread_name","pid":{},"tid":{},"args":{{"name":)", pid, track->second);
+          out +=
+              fmt::format(R"({{"ph":"M","name":"thread_name","pid":{},"tid":{},"args":{{"name":)", pid, track->second);
           append_json_string(out, record.track);
           out += "}},\n";
         }
@@ -136,16 +136,14 @@ Result<> write_chrome_json(const std::string& path) {
         append_json_string(out, record.name);
         const double begin_us = static_cast<double>(record.begin_ns) / 1000.0;
         if (record.duration_ns == 0)
-          fmt::format_to(std::back_inserter(out), R"(,"ph":"i","s":"t","ts":{:.3f})", begin_us);
+          out += fmt::format(R"(,"ph":"i","s":"t","ts":{:.3f})", begin_us);
         else
-          fmt::format_to(std::back_inserter(out), R"(,"ph":"X","ts":{:.3f},"dur":{:.3f})", begin_us,
-                         static_cast<double>(record.duration_ns) / 1000.0);
-        fmt::format_to(std::back_inserter(out), ",\"pid\":{},\"tid\":{},\"args\":{{{}}}}},\n", pid, track->second,
-                       record.args);
+          out += fmt::format(R"(,"ph":"X","ts":{:.3f},"dur":{:.3f})", begin_us,
+                             static_cast<double>(record.duration_ns) / 1000.0);
+        out += fmt::format(",\"pid\":{},\"tid\":{},\"args\":{{{}}}}},\n", pid, track->second, record.args);
       }
-      fmt::format_to(std::back_inserter(out),
-                     R"({{"ph":"M","name":"process_labels","pid":{},"args":{{"labels":"dropped {}"}}}})", pid,
-                     r.dropped);
+      out += fmt::format(R"({{"ph":"M","name":"process_labels","pid":{},"args":{{"labels":"dropped {}"}}}})", pid,
+                         r.dropped);
     }
     out += "\n]}\n";
     std::FILE* file = std::fopen(path.c_str(), "we");

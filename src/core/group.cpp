@@ -5,6 +5,8 @@
 
 #include <algorithm>
 #include <array>
+#include <charconv>
+#include <cstring>
 
 #include "base/log.h"
 #include "base/trace.h"
@@ -146,8 +148,8 @@ void Group::switched_locked(std::span<Switch> changes, Domain* to) {
   if (to != nullptr) to->fresh_for_.store(nullptr);
   for (const Switch& change : changes) change.device->attach_deferred_ = false;
   if (!trace::on()) return;
-  std::array<char, 32> track{};
-  const auto end = fmt::format_to_n(track.data(), track.size(), "group {}", id_).out;
+  std::array<char, 32> track{"group "};
+  const char* const end = std::to_chars(track.data() + std::strlen(track.data()), track.end(), id_).ptr;
   for (const Switch& change : changes)
     trace::event({track.data(), end}, "attach_device_to_domain",
                  {{"device", change.device->name()}, {"domain", to != nullptr ? to->id() : 0}});

@@ -3,8 +3,6 @@
 
 #include <fmt/format.h>
 
-#include <iterator>
-
 namespace softiommu {
 
 namespace {
@@ -43,15 +41,14 @@ const char* kind_of(DomainType type) {
 std::string describe(const AttachRecord& record) {
   std::string line = fmt::format("group {} ({}): {} {} {}domain", record.group, record.devices, phrase(record.kind),
                                  record.domain_driver, kind_of(record.domain_type));
-  const auto out = std::back_inserter(line);
-  if (record.domain != 0) fmt::format_to(out, " {}", record.domain);
-  if (record.pasid != 0) fmt::format_to(out, " for PASID {}", record.pasid);
+  if (record.domain != 0) line += fmt::format(" {}", record.domain);
+  if (record.pasid != 0) line += fmt::format(" for PASID {}", record.pasid);
   if (record.fresh) line += " (fresh)";
   if (!record.error) return line + ": ok";
   const Reason& reason = record.error->reason;
-  fmt::format_to(out, ": {}", name_of(record.error->failure));
+  line += fmt::format(": {}", name_of(record.error->failure));
   if (reason.property != nullptr && *reason.property != '\0')
-    fmt::format_to(out, ": {}, domain {:#x}, device {:#x}", reason.property, reason.domain_value, reason.device_value);
+    line += fmt::format(": {}, domain {:#x}, device {:#x}", reason.property, reason.domain_value, reason.device_value);
   return line;
 }
 

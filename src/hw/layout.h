@@ -5,12 +5,10 @@
 // layouts, one per 64-bit word. Registers add an offset, a width, an access and a reset value.
 #pragma once
 
-#include <fmt/format.h>
-
 #include <array>
 #include <cassert>
 #include <cstdint>
-#include <iterator>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -36,6 +34,8 @@ struct Field {
 };
 
 inline void layout_error(const char* /*what*/) {}  // not constexpr: reaching it stops the build
+
+std::string describe_word(std::string_view name, std::span<const Field> fields, std::uint64_t word);
 
 template <std::size_t N>
 struct Layout {
@@ -67,13 +67,8 @@ struct Layout {
   }
   constexpr std::uint64_t unnamed() const { return ~named(); }
 
-  std::string describe(std::uint64_t word) const {
-    std::string out = fmt::format("{} {:#018x}", name, word);
-    for (const Field& field : fields)
-      if (const auto value = field.get(word)) fmt::format_to(std::back_inserter(out), " {}={:#x}", field.name, value);
-    if (const auto rest = word & unnamed()) fmt::format_to(std::back_inserter(out), " UNNAMED={:#x}", rest);
-    return out;
-  }
+  // "PTE 0x0000000000001003 P=0x1 ADDR=0x1": the fields that are not zero, and bits that have no name.
+  std::string describe(std::uint64_t word) const { return describe_word(name, fields, word); }
 };
 
 enum class RegisterAccess : std::uint8_t { rw, ro, wo, w1c };

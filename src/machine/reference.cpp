@@ -2,8 +2,6 @@
 // docs/machine-file.md's list of keys, printed from the tables that the parser checks with.
 #include <fmt/format.h>
 
-#include <iterator>
-
 #include "machine/machine.h"
 #include "machine/option_text.h"
 #include "machine/spec_keys.h"
@@ -21,8 +19,9 @@ std::string rows(std::span<const Option> keys) {
   if (keys.empty()) return "\nNo keys of its own.\n";
   std::string text = "\n| key | accepts | default | meaning |\n|---|---|---|---|\n";
   for (const Option& key : keys)
-    fmt::format_to(std::back_inserter(text), "| `{}` | {} | {} | {} |\n", key.key, accepted(key),
-                   key.required ? "required" : fmt::format("`{}`", written_fallback(key)), cell(std::string(key.doc)));
+    text +=
+        fmt::format("| `{}` | {} | {} | {} |\n", key.key, accepted(key),
+                    key.required ? "required" : fmt::format("`{}`", written_fallback(key)), cell(std::string(key.doc)));
   return text;
 }
 
@@ -30,8 +29,7 @@ template <class Model>
 std::string models(std::span<const Model> table) {
   std::string text;
   for (const Model& model : table)
-    fmt::format_to(std::back_inserter(text), "\n### `model = \"{}\"`\n\n{}\n{}", model.name, model.doc,
-                   rows(model.options));
+    text += fmt::format("\n### `model = \"{}\"`\n\n{}\n{}", model.name, model.doc, rows(model.options));
   return text;
 }
 
@@ -40,7 +38,7 @@ std::string models(std::span<const Model> table) {
 std::string machine_file_reference() {
   std::string text;
   const auto section = [&](std::string_view title, std::span<const Option> keys) {
-    fmt::format_to(std::back_inserter(text), "{}## `{}`\n{}", text.empty() ? "" : "\n", title, rows(keys));
+    text += fmt::format("{}## `{}`\n{}", text.empty() ? "" : "\n", title, rows(keys));
   };
   section("[machine]", spec_keys::kMachine);
   section("[memory]", spec_keys::kMemory);

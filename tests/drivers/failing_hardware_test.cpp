@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Units that refuse a command or fall silent, and what the driver makes of it then and afterwards. softiommu check
 // tries every place; these are the ones that were wrong.
+#include <algorithm>
+
 #include "check/faulty_unit.h"
 #include "drivers/driver_rig.h"
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Mutants that do all that is right and say the wrong thing.
+#include <algorithm>
 #include <array>
 #include <utility>
 

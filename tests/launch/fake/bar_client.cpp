@@ -114,6 +114,7 @@ TEST_F(Bar, OneThatWasMappedBeforeForkWorksInTheChild) {
             }),
             0);
   EXPECT_EQ(words[1024], 9u);
+  ::munmap(const_cast<std::uint32_t*>(words), 8192);
 }
 
 TEST_F(Bar, OneThatAChildMapsIsTheSameDevice) {
@@ -127,6 +128,7 @@ TEST_F(Bar, OneThatAChildMapsIsTheSameDevice) {
             0);
   auto* words = static_cast<volatile std::uint32_t*>(::mmap(nullptr, 4096, PROT_READ, MAP_SHARED, fd_, 0));
   EXPECT_EQ(words[2], 11u);
+  ::munmap(const_cast<std::uint32_t*>(words), 4096);
 }
 
 TEST_F(Bar, ADisabledOneIsSIGBUSInTheChildToo) {

@@ -4,7 +4,8 @@
 
 enum FakeCommand : unsigned {
   kFakeEcho = 0x3b00,
-  kFakeReleased,
+  kFakeReleased,  // how many files were
+  kFakeOpen,      // how many are left
   kFakeAccesses,
   kFakeEnable,
   kFakeCopy,

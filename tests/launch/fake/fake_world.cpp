@@ -38,13 +38,13 @@ class ByteRegisters final : public MmioRegion {
 };
 
 struct Counters {
-  std::atomic<long> open{0}, released{0};
+  std::atomic<long> opened{0}, released{0};
 };
 Counters counters;
 
 class FakeFile final : public File {
  public:
-  explicit FakeFile(Program& program) : program_(program) { ++counters.open; }
+  explicit FakeFile(Program& program) : program_(program) { ++counters.opened; }
   std::string path() const override { return "/dev/vfio/vfio"; }
   dev_t device_number() const override { return makedev(10, 196); }
 
@@ -54,6 +54,8 @@ class FakeFile final : public File {
         return static_cast<long>(argument);
       case kFakeReleased:
         return counters.released;
+      case kFakeOpen:
+        return counters.opened - counters.released;
       case kFakeAccesses:
         return registers_.accesses;
       case kFakeEnable:

@@ -28,8 +28,14 @@ inline std::string link_of_descriptor(int fd) { return link_of("/proc/self/fd/" 
 
 class Handle : public testing::Test {
  protected:
-  void SetUp() override { ASSERT_GE(fd_, 0) << std::strerror(errno); }
+  void SetUp() override {
+    ASSERT_GE(fd_, 0) << std::strerror(errno);
+    // What children of the test before held is released some time after they end.
+    for (int i = 0; i < 500 && open_files() != 1; ++i) ::usleep(10'000);
+    ASSERT_EQ(open_files(), 1) << "the test before left files open";
+  }
   ~Handle() override { ::close(fd_); }
+  long open_files() { return ::ioctl(fd_, kFakeOpen); }
   long released() { return ::ioctl(fd_, kFakeReleased); }
   int fd_ = ::open(kFile, O_RDWR);
 };

@@ -280,13 +280,13 @@ class VirtualTime final : public Executor {
   void add(Steppable& model) override { schedule_.add(model); }
   void remove(Steppable& model) override { schedule_.remove(model); }
   void wake(Steppable& model) override {
-    model.woken_at.store(now_, std::memory_order_relaxed);
+    model.woken_at.store(now_ns(), std::memory_order_relaxed);
     model.woken.store(true, std::memory_order_seq_cst);
   }
   void set_latency(std::uint64_t ns) override { latency_ = ns; }
   void start() override {}
   void stop() override {}
-  std::uint64_t now_ns() const override { return now_; }
+  std::uint64_t now_ns() const override { return now_.load(std::memory_order_relaxed); }
   void forget_thread() override {}
 
   std::uint64_t run(std::uint64_t until_ns) override {
@@ -294,18 +294,21 @@ class VirtualTime final : public Executor {
       schedule_.collect(latency_);
       const Schedule::Due next = schedule_.next();
       if (next.at == Steppable::kIdle || next.at > until_ns) break;
-      now_ = std::max(now_, next.at);
+      advance_to(next.at);
       schedule_.set(*next.model, Steppable::kIdle);
       // A model that is due again at once still lets time pass, so that a limit is always reached.
-      schedule_.set(*next.model, std::max(next.model->step(now_), now_ + 1));
+      schedule_.set(*next.model, std::max(next.model->step(now_ns()), now_ns() + 1));
     }
-    if (until_ns != Steppable::kIdle) now_ = std::max(now_, until_ns);
-    return now_;
+    if (until_ns != Steppable::kIdle) advance_to(until_ns);
+    return now_ns();
   }
 
  private:
+  void advance_to(std::uint64_t ns) { now_.store(std::max(now_ns(), ns), std::memory_order_relaxed); }
+
   Schedule schedule_;
-  std::uint64_t now_ = 0, latency_ = kDefaultLatency;
+  std::atomic<std::uint64_t> now_{0};  // other threads wake models while one runs them
+  std::uint64_t latency_ = kDefaultLatency;
 };
 
 }  // namespace

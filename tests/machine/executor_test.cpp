@@ -97,6 +97,22 @@ TEST_F(VirtualTime, AModelMayRemoveItselfAndWakeOthers) {
   EXPECT_EQ(woken, 1u);
 }
 
+TEST_F(VirtualTime, OtherThreadsWakeModelsWhileOneRunsThem) {
+  std::uint64_t steps = 0;
+  Model model([&](std::uint64_t) {
+    ++steps;
+    return Steppable::kIdle;
+  });
+  executor_->add(model);
+  std::thread other([&] {
+    for (int i = 0; i < 1000; ++i) executor_->wake(model);
+  });
+  for (std::uint64_t until = 0; until < 1'000'000; until += 1000) executor_->run(until);
+  other.join();
+  executor_->run();
+  EXPECT_GE(steps, 1u);
+}
+
 class RealTime : public testing::Test {
  protected:
   static void wait_for(const std::atomic<unsigned>& counter, unsigned value) {

@@ -9,7 +9,7 @@ BUILD_PACKAGES=(g++ cmake ninja-build pkg-config libfmt-dev libcli11-dev libtoml
   libzydis-dev libzycore-dev)
 DEMO_PACKAGES=(dpdk dpdk-dev librte-dma-ioat23 pciutils)
 PEER_PACKAGES=(make gcc flex bison bc libelf-dev xz-utils python3)
-TEST_PACKAGES=(git python3 libgtest-dev libgmock-dev libbenchmark-dev libseccomp-dev clang-19 libclang-rt-19-dev
+TEST_PACKAGES=(git python3 libgtest-dev libgmock-dev libbenchmark-dev libseccomp-dev clang-19 libclang-rt-19-dev llvm-19
   clang-format-19 clang-tidy-19 gdb valgrind util-linux ccache uuid-dev libcap-dev qemu-utils parallel slurm-wlm
   qemu-system-x86 busybox-static e2fsprogs musl-tools golang-go rustc procps)
 

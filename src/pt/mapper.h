@@ -134,11 +134,11 @@ class Mapper {
       --path.lowest;
     }
     Supply supply;
-    if (path.lowest == level) {
+    const bool there = path.lowest == level;
+    if (there) {
       const Entry* const first = path.table[level] + T::index(request.iova, level, root.level);
       if (Word::any_in_use(first, request.bytes >> X::span(level), level))
         return fail(EEXIST, "a page of the range is mapped already");
-      if (level == 0) t_.aim(request.iova, leaf_table_of(root, path, request.iova));
     } else if (path.lowest == level + 1) {
       const TableSize size = X::table_size(level);
       t_.memory->append(supply.zeroed[X::class_of(level)], TRY(t_.memory->allocate(size)), size);
@@ -148,6 +148,8 @@ class Mapper {
       TRY(allocate(supply.zeroed, counts, TableContents::zeroed));
     }
     write_run(root, path, request, lg2, request.bytes >> lg2, supply);
+    if (there && level == 0)  // last: from now on others change the table
+      t_.aim(request.iova, leaf_table_of(root, path, request.iova));
     return {};
   }
   // A flat root counts as leaf tables side by side.

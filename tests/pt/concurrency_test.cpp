@@ -73,4 +73,28 @@ TEST_F(Concurrency, WritersOfDifferentPagesDoNotDisturbEachOther) {
   EXPECT_EQ(memory.allocated_bytes(), table.root_bytes());
 }
 
+// Two threads map and unmap runs in one leaf table; a third makes both take the long way again and again.
+TEST_F(Concurrency, RunsInOneTableAreCountedOnce) {
+  constexpr unsigned kRounds = 20000;
+  std::atomic<bool> stop{false};
+  std::thread evictor([&] {
+    Gather gather;
+    while (!stop) EXPECT_TRUE(table.cut(IovaRange::of(Iova{0}, kPageSize), gather));
+  });
+  const auto work = [&](std::uint64_t first) {
+    for (unsigned round = 0; round < kRounds; ++round) {
+      Gather own;
+      EXPECT_TRUE(table.map(Iova{first}, PhysAddr{kGiB + first}, 2 * kPageSize, kReadWrite));
+      EXPECT_EQ(table.unmap(Iova{first}, 2 * kPageSize, own), 2 * kPageSize);
+      own.release(memory);
+    }
+  };
+  std::thread other(work, 16 * kPageSize);
+  work(32 * kPageSize);
+  other.join();
+  stop = true;
+  evictor.join();
+  EXPECT_EQ(memory.allocated_bytes(), table.root_bytes());
+}
+
 }  // namespace softiommu::pt

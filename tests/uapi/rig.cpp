@@ -6,6 +6,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <fstream>
 
 #include "base/fault.h"
@@ -171,12 +172,17 @@ Result<int> FakeProgram::take_eventfd(int descriptor) {
 }
 
 void FakeProgram::close(int descriptor) {
-  std::shared_ptr<File> last;  // may end here, without the lock
-  const std::scoped_lock lock(mutex_);
-  if (const auto found = files_.find(descriptor); found != files_.end()) {
-    last = std::move(found->second);
+  std::shared_ptr<File> closed;
+  {
+    const std::scoped_lock lock(mutex_);
+    const auto found = files_.find(descriptor);
+    if (found == files_.end()) return;
+    closed = std::move(found->second);
     files_.erase(found);
+    const auto is_it = [&](const auto& open) { return open.second == closed; };
+    if (std::ranges::any_of(files_, is_it)) return;
   }
+  closed->release();
 }
 
 void FakeProgram::close_all() {
@@ -184,6 +190,7 @@ void FakeProgram::close_all() {
     const std::scoped_lock lock(mutex_);
     return std::exchange(files_, {});
   }();
+  for (const auto& [descriptor, file] : all) file->release();
 }
 
 File& FakeProgram::operator[](int descriptor) {

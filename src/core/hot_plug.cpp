@@ -65,8 +65,8 @@ Result<> Group::admit(Device& device) {
       const Members& joined = keep_locked(with(device));
       switches_.resize(std::max(switches_.size(), joined.devices.size()));
       if (!first) TRY(attach_newcomer_locked(device));
+      device.group_ = this;  // before the device can be found in it
       members_.store(&joined, std::memory_order_release);
-      device.group_ = this;
     }
     if (!first) return {};
     const auto done = set_up_default_domain();

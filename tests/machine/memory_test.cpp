@@ -5,7 +5,9 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
+#include <bit>
 #include <cstring>
 #include <fstream>
 #include <vector>
@@ -36,8 +38,10 @@ class MemoryTest : public testing::Test {
     mappings_.emplace_back(got, bytes);
     return static_cast<std::byte*>(got);
   }
-  // Address space with a 2 MiB boundary in front, untouched.
+  // Address space with a 2 MiB boundary in front, untouched. What fits into a GiB of virtual space lies in one: a pin
+  // ends where it ends.
   std::byte* map_aligned(std::uint64_t bytes, std::uint64_t alignment = 2 * kMiB) {
+    alignment = std::max(alignment, std::min(std::bit_ceil(bytes), kGiB));
     const auto got = reinterpret_cast<std::uint64_t>(map(bytes + alignment));
     return reinterpret_cast<std::byte*>(align_down(got + alignment - 1, alignment));
   }

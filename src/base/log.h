@@ -24,6 +24,7 @@ void set_threshold(Level least_important) noexcept;
 void write(Level level, std::string_view line) noexcept;
 bool wanted(Level level) noexcept;
 
+// The same as print() for arguments that are packed already. A line that there is no memory for is lost, and says so.
 void vprint(Level level, fmt::string_view text, fmt::format_args args) noexcept;
 
 template <typename... Args>

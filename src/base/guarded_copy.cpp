@@ -12,10 +12,9 @@
 // bool softiommu_guarded_copy*(to = rdi, from = rsi, bytes = rdx). They use no stack and no callee-saved register, so
 // that the failure exit can be entered from any of their instructions.
 //
-// softiommu_guarded_copy: any size, any processor.
+// softiommu_guarded_copy: any size, any processor. Below 1 KiB each byte is written once, from the first to the last:
+// 32 at a time, then what is left of it by halves. A size that is a power of two is one store (32: two).
 //   1 KiB and more: rep movsb, which moves whole lines on every processor of the last decade
-//   32 bytes and more: pairs of 16 bytes, then the last 32 bytes once more from the end (they may overlap)
-//   less: two overlapping moves of the largest size that fits
 // softiommu_guarded_copy_string: rep movsb alone.
 // softiommu_guarded_copy_ymm, _zmm: sizes of at least four vectors. The first vector where it falls, then four at a
 // time to aligned places, then the last four once more from the end: what memcpy does with the same registers.
@@ -28,12 +27,9 @@ asm(R"(
 softiommu_guarded_copy:
   .cfi_startproc
   cmp $1024, %rdx
-  jae 5f
+  jae 7f
   cmp $32, %rdx
   jb 2f
-  movups -32(%rsi,%rdx), %xmm2
-  movups -16(%rsi,%rdx), %xmm3
-  lea -32(%rdi,%rdx), %r8
 1:
   movups (%rsi), %xmm0
   movups 16(%rsi), %xmm1
@@ -41,39 +37,53 @@ softiommu_guarded_copy:
   movups %xmm1, 16(%rdi)
   add $32, %rsi
   add $32, %rdi
-  cmp %r8, %rdi
-  jb 1b
-  movups %xmm2, (%r8)
-  movups %xmm3, 16(%r8)
-  jmp 6f
+  sub $32, %rdx
+  cmp $32, %rdx
+  jae 1b
 2:
-  cmp $16, %rdx
-  jb 3f
+  test $16, %dl
+  jz 3f
   movups (%rsi), %xmm0
-  movups -16(%rsi,%rdx), %xmm1
   movups %xmm0, (%rdi)
-  movups %xmm1, -16(%rdi,%rdx)
-  jmp 6f
+  add $16, %rsi
+  add $16, %rdi
 3:
-  cmp $8, %rdx
-  jb 4f
+  and $15, %edx
+  jz 8f
+  test $8, %dl
+  jz 4f
   mov (%rsi), %rax
-  mov -8(%rsi,%rdx), %rcx
   mov %rax, (%rdi)
-  mov %rcx, -8(%rdi,%rdx)
-  jmp 6f
+  and $7, %edx
+  jz 8f
+  add $8, %rsi
+  add $8, %rdi
 4:
-  cmp $4, %rdx
-  jb 5f
+  test $4, %dl
+  jz 5f
   mov (%rsi), %eax
-  mov -4(%rsi,%rdx), %ecx
   mov %eax, (%rdi)
-  mov %ecx, -4(%rdi,%rdx)
-  jmp 6f
+  and $3, %edx
+  jz 8f
+  add $4, %rsi
+  add $4, %rdi
 5:
+  test $2, %dl
+  jz 6f
+  movzwl (%rsi), %eax
+  mov %ax, (%rdi)
+  and $1, %edx
+  jz 8f
+  add $2, %rsi
+  add $2, %rdi
+6:
+  movzbl (%rsi), %eax
+  mov %al, (%rdi)
+  jmp 8f
+7:
   mov %rdx, %rcx
   rep movsb
-6:
+8:
   mov $1, %eax
   ret
   .cfi_endproc

@@ -14,7 +14,9 @@
 
 namespace softiommu {
 
-// Copies `bytes`; false: a page fault ended it, part may be copied. The ranges do not overlap.
+// Copies `bytes`; false: a page fault ended it, part may be copied. The ranges do not overlap. Below 128 bytes each
+// byte of the target is written once, in ascending order: a program that sees a completion word may write there at
+// once. (1, 2, 4, 8 and 16 bytes are one store.) Of more, some may be written twice before the last byte is.
 bool guarded_copy(void* to, const void* from, std::size_t bytes) noexcept;
 
 // For a handler of SIGSEGV and SIGBUS (SA_SIGINFO): true if the fault was a guarded copy's; the handler returns and

@@ -2,9 +2,11 @@
 #include "base/guarded_copy.h"
 
 #include <gtest/gtest.h>
+#include <signal.h>
 #include <sys/mman.h>
 
 #include <algorithm>
+#include <array>
 #include <cstdint>
 #include <cstring>
 #include <vector>
@@ -43,6 +45,73 @@ TEST_F(GuardedCopy, CopiesEverySizeAndNotAByteMore) {
     ASSERT_EQ(to[2], 0);
     ASSERT_EQ(to[3 + bytes], 0) << bytes;
   }
+}
+
+// Looks at the target after each instruction, as a program on another processor may: a byte that has changed is counted
+// and, as a program takes a completion, changed back.
+class Watcher {
+ public:
+  static constexpr char kOld = 0, kNew = 1;
+  static constexpr std::size_t kMost = 300;
+
+  Watcher() {
+    watcher_ = this;
+    struct sigaction action{};
+    action.sa_sigaction = [](int, siginfo_t*, void* context) {
+      auto& flags = static_cast<ucontext_t*>(context)->uc_mcontext.gregs[REG_EFL];
+      constexpr greg_t kTrap = 0x100;
+      flags = watcher_->watching_ ? flags | kTrap : flags & ~kTrap;
+      watcher_->look();
+    };
+    action.sa_flags = SA_SIGINFO;
+    sigaction(SIGTRAP, &action, &before_);
+  }
+  ~Watcher() { sigaction(SIGTRAP, &before_, nullptr); }
+  Watcher(const Watcher&) = delete;
+  Watcher& operator=(const Watcher&) = delete;
+
+  // How often each byte was written.
+  std::vector<unsigned> watch(std::size_t bytes) {
+    bytes_ = bytes;
+    std::ranges::fill(from_, kNew);
+    std::ranges::fill(to_, kOld);
+    changes_.fill(0);
+    watching_ = true;
+    raise(SIGTRAP);
+    copied_ = guarded_copy(const_cast<char*>(to_.data()), from_.data(), bytes);
+    watching_ = false;
+    look();
+    return {changes_.begin(), changes_.begin() + static_cast<std::ptrdiff_t>(bytes)};
+  }
+  bool copied() const { return copied_; }
+
+ private:
+  void look() {
+    for (std::size_t i = 0; i < bytes_; ++i) {
+      volatile char& byte = to_[i];
+      if (byte == kOld) continue;
+      byte = kOld;
+      ++changes_[i];
+    }
+  }
+
+  inline static Watcher* watcher_ = nullptr;
+  struct sigaction before_{};
+  std::array<char, kMost> from_{}, to_{};
+  std::array<unsigned, kMost> changes_{};
+  std::size_t bytes_ = 0;
+  volatile bool watching_ = false;
+  bool copied_ = false;
+};
+
+TEST_F(GuardedCopy, WritesEachByteOnce) {
+  Watcher watcher;
+  for (std::size_t bytes = 1; bytes < 128; ++bytes) {
+    EXPECT_EQ(watcher.watch(bytes), std::vector(bytes, 1u)) << bytes;
+    EXPECT_TRUE(watcher.copied());
+  }
+  // Of larger ones the end, which a program may watch.
+  for (std::size_t bytes = 128; bytes < Watcher::kMost; ++bytes) EXPECT_EQ(watcher.watch(bytes).back(), 1u) << bytes;
 }
 
 TEST_F(GuardedCopy, SaysFalseWhereMemoryIsMissingWhateverTheSize) {

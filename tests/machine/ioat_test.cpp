@@ -2,6 +2,7 @@
 #include "hw/ioat.h"
 
 #include "machine/device_bench.h"
+#include "machine/mmio_map.h"
 
 namespace softiommu {
 namespace {
@@ -184,6 +185,36 @@ TEST_F(Ioat, ARefusedFirstDescriptorReportsNoAddress) {
   doorbell(1);
   run();
   EXPECT_EQ(completion(), with(0, State::halted));
+}
+
+// A driver that polls the completion word recovers while the device still has the interrupt to send.
+TEST_F(Ioat, AnErrorThatIsClearedWhenItsCompletionAppearsStaysCleared) {
+  struct Driver final : MmioRegion {
+    std::uint64_t read(std::uint64_t, unsigned) override { return 0; }
+    void write(std::uint64_t, unsigned, std::uint64_t) override {
+      bar->write32(ioat::kChannelError.offset, ~0u);
+      in_config = device->config_read(ioat::kConfigChannelError, 4);
+    }
+    MmioRegion* bar = nullptr;
+    PciFunction* device = nullptr;
+    std::uint32_t in_config = 0;
+  } driver;
+  driver.bar = &bar();
+  driver.device = device_.get();
+  const PhysAddr polled{memory_->top()};  // no memory is there
+  MmioMap map;
+  map.add(polled, kPageSize, driver);
+  memory_->set_registers(&map);
+  bar().write64(ioat::kCompletionAddress.offset, polled.value);
+  describe(0, 8 | kUpdate, 0, dma(kDestination));
+  unit_->refused.insert({0, Access::read});
+  doorbell(1);
+  run();
+  EXPECT_EQ(driver.in_config, ioat::kChannelError["SOURCE"].mask()) << "all registers show it before memory does";
+  EXPECT_EQ(error(), 0u);
+  tell(ioat::kChannelCommand["RESET"]);
+  start(1);
+  EXPECT_EQ(state(), State::armed);
 }
 
 TEST_F(Ioat, EachErrorHasItsBit) {

@@ -202,6 +202,8 @@ class Ioat final : public PciFunction {
   std::uint64_t copy(const Descriptor& descriptor, std::uint64_t at, std::uint64_t bytes);
   std::uint64_t fill(const Descriptor& descriptor, std::uint64_t at, std::uint64_t bytes);
   void finish(const Work& work, std::uint64_t error);
+  bool book(const Work& work, std::uint64_t error, Notice& notice);
+  void report_in_config(std::uint64_t error);
   bool write_completion(const Notice& notice);
 
   const std::uint64_t version_, transfer_cap_lg2_;
@@ -471,33 +473,40 @@ std::uint64_t Ioat::fill(const Descriptor& descriptor, std::uint64_t at, std::ui
 
 void Ioat::finish(const Work& work, std::uint64_t error) {
   Notice notice;
-  bool current = false;  // no reset, abort or new chain came between
-  {
-    const FutexGuard lock(mutex_);
-    current = channel_.epoch == work.epoch;
-    if (current) {
-      channel_.current = work;
-      if (error != 0)
-        fail_locked(error, notice);
-      else if (work.complete())
-        complete_locked(notice);
+  if (book(work, error, notice)) {
+    if (error != 0) report_in_config(error);
+    if (!write_completion(notice)) {
+      constexpr std::uint64_t kLost = ioat::kChannelError["COMPLETION"].mask();
+      book(work, kLost, notice);
+      report_in_config(kLost);
     }
-  }
-  if (current) {
-    if (!write_completion(notice)) error |= ioat::kChannelError["COMPLETION"].mask();
-    if (error != 0)
-      set_config_bits(ioat::kConfigChannelError, sizeof(std::uint32_t), static_cast<std::uint32_t>(error));
   }
   bool line = false;
   {
     const FutexGuard lock(mutex_);
-    if (channel_.epoch == work.epoch && (error & ~channel_.error) != 0) fail_locked(error, notice);
     channel_.busy.reset();
     line = interrupt_line_locked();
   }
   set_intx(line);
   flush_interrupts();
   if (notice.message && message_enabled()) send_message(0);
+}
+
+// False: a reset, an abort or a new chain came between, and the outcome is nobody's.
+bool Ioat::book(const Work& work, std::uint64_t error, Notice& notice) {
+  const FutexGuard lock(mutex_);
+  if (channel_.epoch != work.epoch) return false;
+  if (error != 0) {
+    fail_locked(error, notice);
+  } else {
+    channel_.current = work;
+    if (work.complete()) complete_locked(notice);
+  }
+  return true;
+}
+
+void Ioat::report_in_config(std::uint64_t error) {
+  set_config_bits(ioat::kConfigChannelError, sizeof(std::uint32_t), static_cast<std::uint32_t>(error));
 }
 
 bool Ioat::write_completion(const Notice& notice) {

@@ -9,6 +9,7 @@
 
 #include "base/fault.h"
 #include "drivers/registry.h"
+#include "machine/host_pages.h"
 
 namespace softiommu::check {
 
@@ -17,6 +18,9 @@ namespace {
 // Within every aperture that our units have, also that of a GART.
 constexpr Iova kPlace{0x5801'0000};
 constexpr std::size_t kIdentityPage = 26;
+// Where the letters are, modulo MemorySpec::kSamePlace: their physical addresses are the same in each run (memory.h), so that a
+// finding can be repeated.
+constexpr std::uint64_t kLettersPlace = 512 * kMiB;
 constexpr char kFirstLetter = 'A', kNoLetter = '?', kRefused = '-', kNoPasids = ' ';
 
 std::uint64_t page_bytes(const Domain& domain) { return std::uint64_t{1} << std::countr_zero(domain.page_sizes()); }
@@ -36,10 +40,9 @@ Result<std::unique_ptr<World>> World::create(const CheckedDriver& driver, const 
 Result<> World::make_machine(const MachineSpec& spec) {
   machine_ = TRY(
       Machine::create(spec, {.time = Executor::Time::virtual_time, .paranoid = true, .extra_unit_models = models_}));
-  void* const mapped =
-      mmap(nullptr, kLetters * kPageBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (mapped == MAP_FAILED) return fail(ENOMEM, "memory for the letters");
-  memory_ = static_cast<std::byte*>(mapped);
+  memory_ = reinterpret_cast<std::byte*>(reserve_congruent(kLettersPlace, kLetters * kPageBytes, MemorySpec::kSamePlace));
+  if (memory_ == nullptr || mprotect(memory_, kLetters * kPageBytes, PROT_READ | PROT_WRITE) != 0)
+    return fail(ENOMEM, "memory for the letters");
   return pin_letters();
 }
 

@@ -25,6 +25,17 @@ inline void* raw_mmap(void* at, std::uint64_t bytes, int prot, int flags) {
 }
 inline bool raw_munmap(std::uint64_t at, std::uint64_t bytes) { return syscall(SYS_munmap, at, bytes) == 0; }
 
+// Address space (without access) that begins at the same place within `unit` as `like`; 0: there is none.
+inline std::uint64_t reserve_congruent(std::uint64_t like, std::uint64_t bytes, std::uint64_t unit) {
+  void* got = raw_mmap(nullptr, bytes + unit, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE);
+  if (got == nullptr) return 0;
+  const auto start = reinterpret_cast<std::uint64_t>(got);
+  const std::uint64_t lead = (like - start) % unit;
+  if (lead != 0) raw_munmap(start, lead);
+  raw_munmap(start + lead + bytes, unit - lead);
+  return start + lead;
+}
+
 // Zeroed memory that appears on first touch.
 template <typename T>
 class Reserved {
@@ -57,14 +68,7 @@ class HiddenPages {
  public:
   // Address space at the same place within 2 MiB (1 GiB, where that much moves), as huge pages need it.
   static std::uint64_t reserve(std::uint64_t user, std::uint64_t bytes) {
-    const std::uint64_t unit = bytes >= kHugest ? kHugest : kHuge;
-    void* got = raw_mmap(nullptr, bytes + unit, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE);
-    if (got == nullptr) return 0;
-    const auto start = reinterpret_cast<std::uint64_t>(got);
-    const std::uint64_t lead = (user - start) % unit;
-    if (lead != 0) raw_munmap(start, lead);
-    if (lead != unit) raw_munmap(start + lead + bytes, unit - lead);
-    return start + lead;
+    return reserve_congruent(user, bytes, bytes >= kHugest ? kHugest : kHuge);
   }
 
   void give_back(std::uint64_t first, std::uint64_t bytes) {

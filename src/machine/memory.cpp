@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// Physical space is dealt out in chunks of 1 GiB. [0, 1 GiB) is left alone, so that address 0 is never memory; the
-// table arena follows; the rest serves user pages.
+// Physical space is dealt out in chunks. [0, 1 GiB) is left to the tables of a small machine and to registers, so that
+// address 0 is never memory; a larger machine's table arena follows; the rest serves user pages.
 //
-// A chunk mirrors one GiB of virtual space, its owner. When a pinned page has moved aside and its virtual address
+// A chunk mirrors a chunk of virtual space, its owner. When a pinned page has moved aside and its virtual address
 // is pinned anew, the owner gets one more chunk (a layer), at the same offset: large mappings stay large, and each page
 // keeps one physical address while it is pinned. Pins are counted per 2 MiB block, where a run covers it, plus
 // per page. All side arrays are reserved address space: what is not used costs no memory.
@@ -32,11 +32,20 @@ namespace softiommu {
 
 namespace {
 
-constexpr unsigned kChunkLg2 = 30, kBlockLg2 = 21, kUserLg2 = 48;
-constexpr std::uint64_t kChunk = std::uint64_t{1} << kChunkLg2, kBlock = std::uint64_t{1} << kBlockLg2;
-constexpr std::uint32_t kChunkPages = kChunk >> kPageShift, kBlockPages = kBlock >> kPageShift;
-constexpr std::uint32_t kChunkBlocks = kChunkPages / kBlockPages;
+constexpr unsigned kBlockLg2 = 21, kHugestLg2 = 30, kUserLg2 = 48;
+constexpr std::uint64_t kBlock = std::uint64_t{1} << kBlockLg2, kHugest = std::uint64_t{1} << kHugestLg2;
+constexpr std::uint32_t kBlockPages = kBlock >> kPageShift;
+constexpr std::uint32_t kMostChunkPages = 1u << (MemorySpec::kChunkLg2 - kPageShift);
 constexpr unsigned kTopLg2 = 52;  // no format has more address bits
+constexpr std::uint64_t kUserEnd = std::uint64_t{1} << kUserLg2;
+
+// Where no computer has memory.
+constexpr struct {
+  std::uint64_t first, end;
+} kRegisters[] = {
+    {3 * kGiB, 4 * kGiB},        // the PCI windows; interrupts at 0xfee0'0000
+    {0x5800'0000, 0x5a00'0000},  // the window of a Tegra20's GART
+};
 
 // --- side arrays ---------------------------------------------------------------------------------------------
 
@@ -57,10 +66,10 @@ struct Block {
   bool pinned() const { return (pins.load(std::memory_order_relaxed) | pages.load(std::memory_order_relaxed)) != 0; }
 };
 
-struct ChunkPages {  // indexed by physical page
-  std::array<Block, kChunkBlocks> blocks;
-  std::array<Count, kChunkPages> pins;                        // besides those of the block
-  std::array<std::atomic<std::byte*>, kChunkPages> moved_to;  // nullptr: at home, at the owner's address
+struct ChunkPages {  // indexed by physical page; a small machine's chunks use the first ones
+  std::array<Block, kMostChunkPages / kBlockPages> blocks;
+  std::array<Count, kMostChunkPages> pins;                        // besides those of the block
+  std::array<std::atomic<std::byte*>, kMostChunkPages> moved_to;  // nullptr: at home, at the owner's address
 
   Block& block(std::uint32_t page) { return blocks[page / kBlockPages]; }
   bool pinned(std::uint32_t page) const {
@@ -75,12 +84,10 @@ struct ChunkPages {  // indexed by physical page
 
 struct Chunk {
   std::atomic<ChunkPages*> pages;     // nullptr: never used. Kept for good
-  std::atomic<std::uint64_t> owner;   // the GiB of virtual space + 1; 0: free
+  std::atomic<std::uint64_t> owner;   // the chunk of virtual space + 1; 0: free
   Count next_layer;                   // another chunk of the same owner; 0: none
   Count moved;                        // pages that have moved aside
   std::atomic<std::uint64_t> pinned;  // pins, counting each page
-
-  std::uint64_t user_base() const { return (owner.load(std::memory_order_relaxed) - 1) << kChunkLg2; }
 };
 
 struct Arena : TableMemory {
@@ -111,14 +118,26 @@ class UserMemory final : public Memory {
     std::uint64_t bytes() const { return end - first; }
   };
 
-  std::uint32_t physical(std::uint32_t page) const { return fragmented_ ? shuffle::to_physical(page) : page; }
+  std::uint64_t chunk_bytes() const { return std::uint64_t{1} << chunk_lg2_; }
+  std::uint32_t chunk_pages() const { return 1u << (chunk_lg2_ - kPageShift); }
+  // Of an address, virtual or physical. (There are at most 2^23 chunks.)
+  std::uint32_t chunk_of(std::uint64_t address) const { return static_cast<std::uint32_t>(address >> chunk_lg2_); }
+  std::uint32_t page_of(std::uint64_t address) const {
+    return static_cast<std::uint32_t>((address & (chunk_bytes() - 1)) >> kPageShift);
+  }
+  std::uint64_t address_of(std::uint32_t chunk, std::uint32_t page) const {
+    return std::uint64_t{chunk} << chunk_lg2_ | std::uint64_t{page} << kPageShift;
+  }
+  std::uint32_t physical(std::uint32_t page) const {
+    return fragmented_ ? shuffle::to_physical(page, chunk_pages()) : page;
+  }
   ChunkPages& pages(std::uint32_t chunk) const { return *chunks_[chunk].pages.load(std::memory_order_acquire); }
   bool at_home(std::uint32_t chunk, std::uint32_t page) const {  // pinned, and where its virtual address says
     const ChunkPages& there = pages(chunk);
     const std::uint32_t p = physical(page);
     return there.pinned(p) && !there.moved(p);
   }
-  // Calls visit(chunk) for each layer of the GiB until it answers true; whether one did.
+  // Calls visit(chunk) for each layer of the owner until it answers true; whether one did.
   template <typename Visit>
   bool any_layer(std::uint64_t owner, Visit&& visit) const;
 
@@ -154,11 +173,12 @@ class UserMemory final : public Memory {
   PhysRun pin_relocated(std::uint64_t user, std::uint32_t count) REQUIRES(lock_);
 
   bool fragmented_ = false;
+  unsigned chunk_lg2_ = 0;
   std::uint64_t first_chunk_ = 0, end_chunk_ = 0;  // for user pages
   Reserved<std::byte> arena_;
   Reserved<TableMemory::Record> records_;
-  Reserved<Chunk> chunks_;                  // by physical GiB
-  Reserved<Count> of_user_;                 // by virtual GiB: its first layer; 0: none
+  Reserved<Chunk> chunks_;                  // by physical chunk
+  Reserved<Count> of_user_;                 // by virtual chunk: its first layer; 0: none
   std::atomic<std::uint64_t> reclaims_{0};  // odd while a chain of layers changes under a reader's feet
   mutable FutexLock lock_;
   HiddenPages hidden_ GUARDED_BY(lock_);
@@ -173,15 +193,16 @@ Result<> UserMemory::build(const MemorySpec& spec) {
   }
   top_ = spec.top;
   fragmented_ = spec.fragmented;
+  chunk_lg2_ = spec.chunk_lg2();
   if (spec.top > std::uint64_t{1} << kTopLg2) return fail(EINVAL, "physical addresses have at most 52 bits");
-  end_chunk_ = spec.top >> kChunkLg2;
+  end_chunk_ = spec.top >> chunk_lg2_;
   if (spec.table_arena >= spec.top) return fail(EINVAL, "the table arena is larger than the machine's memory");
-  first_chunk_ = spec.pages_first() >> kChunkLg2;
+  first_chunk_ = spec.pages_first() >> chunk_lg2_;
   if (first_chunk_ >= end_chunk_) return fail(EINVAL, "the table arena leaves no room for user pages below the top");
   TRY(arena_.reserve(spec.table_arena));
   TRY(records_.reserve(Arena::records_for(spec.table_arena)));
   TRY(chunks_.reserve(end_chunk_));
-  TRY(of_user_.reserve(std::uint64_t{1} << (kUserLg2 - kChunkLg2)));
+  TRY(of_user_.reserve(kUserEnd >> chunk_lg2_));
   tables_ = std::make_unique<Arena>(arena_.get(), PhysAddr{spec.arena_first()}, spec.table_arena, records_.get());
   return {};
 }
@@ -209,9 +230,8 @@ Result<PhysRun> UserMemory::pin(std::uint64_t user, std::uint64_t bytes) {
   assert(is_aligned(user | bytes, kPageSize) && bytes != 0);
   TRY(fault::pass("memory.pin"));
   if ((user | (user + bytes - 1)) >> kUserLg2 != 0) return fail(ENOMEM, "the program's address has more than 48 bits");
-  const std::uint64_t owner = user >> kChunkLg2;
-  const auto page = static_cast<std::uint32_t>(user % kChunk >> kPageShift);
-  auto count = static_cast<std::uint32_t>(std::min(bytes, kChunk - user % kChunk) >> kPageShift);
+  const std::uint32_t owner = chunk_of(user), page = page_of(user);
+  auto count = static_cast<std::uint32_t>(std::min<std::uint64_t>(bytes >> kPageShift, chunk_pages() - page));
 
   const FutexGuard guard(lock_);
   if (any_relocated_.load(std::memory_order_relaxed)) [[unlikely]] {
@@ -230,21 +250,21 @@ Result<PhysRun> UserMemory::pin(std::uint64_t user, std::uint64_t bytes) {
   }
   const std::uint32_t physical_page = physical(page);
   count_pins(layer, physical_page, count);
-  return PhysRun{PhysAddr{std::uint64_t{layer} << kChunkLg2 | std::uint64_t{physical_page} << kPageShift},
-                 std::uint64_t{count} << kPageShift};
+  return PhysRun{PhysAddr{address_of(layer, physical_page)}, std::uint64_t{count} << kPageShift};
 }
 
 // The pages from `user` on that came there by relocate(), as far as they are physically contiguous.
 PhysRun UserMemory::pin_relocated(std::uint64_t user, std::uint32_t count) {
   const std::uint64_t first = *relocated_.find(user);
   std::uint32_t length = 1;
-  while (length < count && (first + length) % kChunkPages != 0) {
+  while (length < count && (first + length) % chunk_pages() != 0) {
     const std::uint64_t* next = relocated_.find(user + (std::uint64_t{length} << kPageShift));
     if (next == nullptr || *next != first + length) break;
     ++length;
   }
-  count_pins(static_cast<std::uint32_t>(first / kChunkPages), static_cast<std::uint32_t>(first % kChunkPages), length);
-  return {PhysAddr{first << kPageShift}, std::uint64_t{length} << kPageShift};
+  const std::uint64_t pa = first << kPageShift;
+  count_pins(chunk_of(pa), page_of(pa), length);
+  return {PhysAddr{pa}, std::uint64_t{length} << kPageShift};
 }
 
 // The layer that gives a virtual page its physical address: where it is pinned at home, else the first one whose
@@ -315,8 +335,7 @@ void UserMemory::unpin(PhysRun run) {
   assert(is_aligned(run.first.value | run.bytes, kPageSize));
   const FutexGuard guard(lock_);
   if (run.bytes == kPageSize) {
-    const auto chunk = static_cast<std::uint32_t>(run.first.value >> kChunkLg2);
-    const auto page = static_cast<std::uint32_t>(run.first.value % kChunk >> kPageShift);
+    const std::uint32_t chunk = chunk_of(run.first.value), page = page_of(run.first.value);
     ChunkPages& there = pages(chunk);
     const std::uint32_t pins = there.pins[page].load(std::memory_order_relaxed);
     if (pins > 1 || (pins == 1 && there.block(page).moved.load(std::memory_order_relaxed) == 0)) [[likely]] {
@@ -327,9 +346,8 @@ void UserMemory::unpin(PhysRun run) {
     }
   }
   for (std::uint64_t pa = run.first.value, left = run.bytes >> kPageShift; left != 0;) {
-    const auto chunk = static_cast<std::uint32_t>(pa >> kChunkLg2);
-    const auto page = static_cast<std::uint32_t>(pa % kChunk >> kPageShift);
-    const auto count = static_cast<std::uint32_t>(std::min<std::uint64_t>(left, kChunkPages - page));
+    const std::uint32_t chunk = chunk_of(pa), page = page_of(pa);
+    const auto count = static_cast<std::uint32_t>(std::min<std::uint64_t>(left, chunk_pages() - page));
     drop_pins(chunk, page, count);
     pa += std::uint64_t{count} << kPageShift;
     left -= count;
@@ -386,7 +404,7 @@ void UserMemory::free_if_moved(std::uint32_t chunk, std::uint32_t page) {
   subtract(chunks_[chunk].moved, 1);
   if (any_relocated_.load(std::memory_order_relaxed)) {
     const std::uint64_t* known = relocated_.find(hidden);
-    if (known != nullptr && *known == std::uint64_t{chunk} * kChunkPages + page) {  // the program's memory, not ours
+    if (known != nullptr && *known == address_of(chunk, page) >> kPageShift) {  // the program's memory, not ours
       relocated_.forget(hidden, hidden + kPageSize);
       any_relocated_.store(!relocated_.empty(), std::memory_order_relaxed);
       return;
@@ -406,18 +424,18 @@ void UserMemory::give_back_freed() {
 // --- chunks --------------------------------------------------------------------------------------------------
 
 bool UserMemory::usable(std::uint64_t chunk) const {
-  constexpr std::uint64_t kInterruptChunk = 3;  // 0xfee0'0000 and the PCI windows: no computer has memory there
-  return chunk >= first_chunk_ && chunk < end_chunk_ && chunk != kInterruptChunk &&
-         chunks_[chunk].owner.load(std::memory_order_relaxed) == 0;
+  const std::uint64_t first = chunk << chunk_lg2_, end = first + chunk_bytes();
+  return chunk >= first_chunk_ && chunk < end_chunk_ && chunks_[chunk].owner.load(std::memory_order_relaxed) == 0 &&
+         std::ranges::none_of(kRegisters, [&](const auto& row) { return first < row.end && row.first < end; });
 }
 
 // Beside the neighbours in virtual space where that is free; else with room for neighbours; else the lowest.
 // The choice depends on the order of pins only, so that a run can be repeated. 0: none is free.
 std::uint32_t UserMemory::free_chunk(std::uint64_t owner) const {
-  constexpr std::uint64_t kWindow = 16;
+  constexpr std::uint64_t kWindow = MemorySpec::kWindowChunks;
   const std::uint64_t before = owner == 0 ? 0 : of_user_[owner - 1].load(std::memory_order_relaxed);
   if (before != 0 && usable(before + 1)) return static_cast<std::uint32_t>(before + 1);
-  const std::uint64_t last_owner = (std::uint64_t{1} << (kUserLg2 - kChunkLg2)) - 1;
+  const std::uint64_t last_owner = (kUserEnd >> chunk_lg2_) - 1;
   const std::uint64_t after = owner == last_owner ? 0 : of_user_[owner + 1].load(std::memory_order_relaxed);
   if (after != 0 && usable(after - 1)) return static_cast<std::uint32_t>(after - 1);
   for (std::uint64_t window = align_down(first_chunk_ + kWindow - 1, kWindow); window + kWindow <= end_chunk_;
@@ -478,12 +496,12 @@ std::byte* UserMemory::host(PhysAddr pa, std::uint64_t* contiguous) const {
     if (contiguous != nullptr) *contiguous = arena_.bytes() - offset;
     return arena_.get() + offset;
   }
-  const std::uint64_t index = pa.value >> kChunkLg2;
+  const std::uint64_t index = pa.value >> chunk_lg2_;
   if (index < first_chunk_ || index >= end_chunk_) return nullptr;
   const Chunk& chunk = chunks_[index];
   const ChunkPages* there = chunk.pages.load(std::memory_order_acquire);
   if (there == nullptr) return nullptr;
-  const auto page = static_cast<std::uint32_t>(pa.value % kChunk >> kPageShift);
+  const std::uint32_t page = page_of(pa.value);
   const Block& block = there->blocks[page / kBlockPages];
   if (!there->pinned(page)) return nullptr;
   const std::uint64_t in_page = pa.value % kPageSize;
@@ -491,8 +509,9 @@ std::byte* UserMemory::host(PhysAddr pa, std::uint64_t* contiguous) const {
       block.pins.load(std::memory_order_relaxed) != 0 && block.moved.load(std::memory_order_relaxed) == 0;
   if (contiguous != nullptr) *contiguous = whole_block ? kBlock - pa.value % kBlock : kPageSize - in_page;
   if (there->moved(page)) return there->moved_to[page].load(std::memory_order_relaxed) + in_page;
-  const std::uint32_t in_virtual = fragmented_ ? shuffle::to_virtual(page) : page;
-  return reinterpret_cast<std::byte*>(chunk.user_base() + (std::uint64_t{in_virtual} << kPageShift) + in_page);
+  const std::uint32_t in_virtual = fragmented_ ? shuffle::to_virtual(page, chunk_pages()) : page;
+  const auto owner = static_cast<std::uint32_t>(chunk.owner.load(std::memory_order_relaxed) - 1);
+  return reinterpret_cast<std::byte*>(address_of(owner, in_virtual) + in_page);
 }
 
 bool UserMemory::layer_has_pins(std::uint32_t chunk, std::uint32_t page, std::uint32_t count) const {
@@ -509,11 +528,10 @@ bool UserMemory::layer_has_pins(std::uint32_t chunk, std::uint32_t page, std::ui
 
 bool UserMemory::any_at_home(UserRange range) const {
   for (std::uint64_t at = range.first; at < range.end;) {
-    const std::uint64_t stop = std::min(range.end, align_down(at, kChunk) + kChunk);
-    const auto page = static_cast<std::uint32_t>(at % kChunk >> kPageShift);
+    const std::uint64_t stop = std::min(range.end, align_down(at, chunk_bytes()) + chunk_bytes());
+    const std::uint32_t page = page_of(at);
     const auto count = static_cast<std::uint32_t>((stop - at) >> kPageShift);
-    if (any_layer(at >> kChunkLg2, [&](std::uint32_t chunk) { return layer_has_pins(chunk, page, count); }))
-      return true;
+    if (any_layer(chunk_of(at), [&](std::uint32_t chunk) { return layer_has_pins(chunk, page, count); })) return true;
     at = stop;
   }
   return false;
@@ -528,14 +546,12 @@ unsigned UserMemory::pins(std::uint64_t user) const {
            there.pins[page].load(std::memory_order_relaxed);
   };
   if (const std::uint64_t* const moved = relocated_.find(align_down(user, kPageSize)))
-    return count(static_cast<std::uint32_t>(*moved / kChunkPages), static_cast<std::uint32_t>(*moved % kChunkPages));
-  const auto page = static_cast<std::uint32_t>(user % kChunk >> kPageShift);
-  const std::uint32_t layer = layer_of(user >> kChunkLg2, page);
+    return count(chunk_of(*moved << kPageShift), page_of(*moved << kPageShift));
+  const std::uint32_t page = page_of(user), layer = layer_of(chunk_of(user), page);
   return layer == 0 ? 0 : count(layer, physical(page));
 }
 
 bool UserMemory::any_pinned(std::uint64_t user, std::uint64_t bytes) const {
-  constexpr std::uint64_t kUserEnd = std::uint64_t{1} << kUserLg2;
   if (user >= kUserEnd || bytes == 0) return false;
   const std::uint64_t last = user + std::min(bytes, kUserEnd - user) - 1;
   const UserRange range{align_down(user, kPageSize), align_down(last, kPageSize) + kPageSize};
@@ -554,7 +570,6 @@ bool UserMemory::any_pinned(std::uint64_t user, std::uint64_t bytes) const {
 
 Result<> UserMemory::move_aside(std::uint64_t user, std::uint64_t bytes) {
   if (!any_pinned(user, bytes)) return {};
-  constexpr std::uint64_t kUserEnd = std::uint64_t{1} << kUserLg2;
   const std::uint64_t last = user + std::min(bytes, kUserEnd - user) - 1;
   const UserRange all{align_down(user, kPageSize), align_down(last, kPageSize) + kPageSize};
   return without_throwing([&]() -> Result<> {
@@ -595,7 +610,7 @@ Result<> UserMemory::move(UserRange range, UserRange limits) {
   if (error == 0) return {};
   if (error == ENOMEM) return fail(ENOMEM, "no address space to move pinned pages to");
   if (error == EINVAL) {
-    for (const std::uint64_t unit : {kBlock, kChunk}) {
+    for (const std::uint64_t unit : {kBlock, kHugest}) {
       const UserRange whole{align_down(range.first, unit), align_down(range.end + unit - 1, unit)};
       if (whole.bytes() != range.bytes() && limits.contains(whole) && try_move(whole) == 0) return {};
     }
@@ -640,11 +655,11 @@ int UserMemory::try_move(UserRange range) {
 // The physical page that is pinned and seen at `at`, as its number; 0: none.
 std::uint64_t UserMemory::page_here(std::uint64_t at) const {
   if (const std::uint64_t* known = relocated_.find(at)) return *known;
-  const auto page = static_cast<std::uint32_t>(at % kChunk >> kPageShift);
+  const std::uint32_t page = page_of(at);
   std::uint64_t found = 0;
-  any_layer(at >> kChunkLg2, [&](std::uint32_t chunk) {  // a page is at home in one layer only
+  any_layer(chunk_of(at), [&](std::uint32_t chunk) {  // a page is at home in one layer only
     if (!at_home(chunk, page)) return false;
-    found = std::uint64_t{chunk} * kChunkPages + physical(page);
+    found = address_of(chunk, physical(page)) >> kPageShift;
     return true;
   });
   return found;
@@ -652,7 +667,7 @@ std::uint64_t UserMemory::page_here(std::uint64_t at) const {
 
 // nullptr: the page is at home.
 void UserMemory::put(std::uint64_t page, std::byte* place) {
-  const auto chunk = static_cast<std::uint32_t>(page / kChunkPages), p = static_cast<std::uint32_t>(page % kChunkPages);
+  const std::uint32_t chunk = chunk_of(page << kPageShift), p = page_of(page << kPageShift);
   ChunkPages& there = pages(chunk);
   const bool was_moved = there.moved_to[p].load(std::memory_order_relaxed) != nullptr;
   there.moved_to[p].store(place, std::memory_order_relaxed);
@@ -678,24 +693,24 @@ void UserMemory::unmark_moved(UserRange range, std::uint64_t hidden) {
       put(*known, reinterpret_cast<std::byte*>(at));
       continue;
     }
-    const std::uint32_t p = physical(static_cast<std::uint32_t>(at % kChunk >> kPageShift));
+    const std::uint32_t p = physical(page_of(at));
     auto* place = reinterpret_cast<std::byte*>(hidden + (at - range.first));
     std::uint32_t layer = 0;
-    const bool moved = any_layer(at >> kChunkLg2, [&](std::uint32_t chunk) {
+    const bool moved = any_layer(chunk_of(at), [&](std::uint32_t chunk) {
       layer = chunk;
       return pages(chunk).moved_to[p].load(std::memory_order_relaxed) == place;
     });
-    if (moved) put(std::uint64_t{layer} * kChunkPages + p, nullptr);
+    if (moved) put(address_of(layer, p) >> kPageShift, nullptr);
   }
 }
 
 // Of a whole huge page that moved for a part of it: the pages that nobody has pinned.
 void UserMemory::give_back_unpinned(UserRange range, std::uint64_t hidden) {
   for (std::uint64_t at = range.first; at < range.end; at += kPageSize) {
-    const std::uint32_t p = physical(static_cast<std::uint32_t>(at % kChunk >> kPageShift));
+    const std::uint32_t p = physical(page_of(at));
     const std::uint64_t place = hidden + (at - range.first);
     const bool marked =
-        relocated_.find(at) != nullptr || any_layer(at >> kChunkLg2, [&](std::uint32_t chunk) {
+        relocated_.find(at) != nullptr || any_layer(chunk_of(at), [&](std::uint32_t chunk) {
           return pages(chunk).moved_to[p].load(std::memory_order_relaxed) == reinterpret_cast<std::byte*>(place);
         });
     if (!marked) hidden_.give_back(place, kPageSize);

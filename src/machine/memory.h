@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // The machine's physical memory: one arena for tables, and the program's own pages under physical addresses.
 //
-// A user page gets a physical address when it is first pinned, congruent to its virtual address modulo 1 GiB,
-// so that large mappings stay large: each 1 GiB of virtual space in use owns a 1 GiB chunk of physical space
-// (chunks for neighbouring virtual GiBs are neighbours where that is free). Physical to host is one array
-// look-up per chunk. One page has one physical address as long as it is pinned anywhere.
+// A user page gets a physical address when it is first pinned, congruent to its virtual address modulo 1 GiB (32 MiB in
+// a small machine), so that large mappings stay large: each such chunk of virtual space in use owns a chunk of physical
+// space (neighbours in virtual space are neighbours where that is free). Physical to host is one array look-up per
+// chunk. One page has one physical address as long as it is pinned anywhere.
 //
 // When a pinned range is about to be unmapped or replaced by the program, move_aside() takes the pages to a
 // hidden place: the physical address keeps meaning the old page, the virtual address gets a new one later.
@@ -31,9 +31,16 @@ struct MemorySpec {
   std::uint64_t table_arena = std::uint64_t{4} << 30;  // reserved, not used, address space
   bool fragmented = false;                             // hand out physical pages that are not congruent, on purpose
 
-  // Tables come first, then the program's pages, in whole GiB. In a small machine the tables are within the first GiB,
-  // so that hardware with 31- or 32-bit addresses reaches them and what is behind them.
-  constexpr std::uint64_t arena_first() const { return top <= 4 * kGiB ? 16 * kMiB : kGiB; }
+  // Tables come first, then the program's pages, from a whole GiB on. In a small machine the tables are within the
+  // first GiB, so that hardware with 31- or 32-bit addresses reaches them and what is behind them; and programs, whose
+  // memory is in several GiB of virtual space, get smaller chunks.
+  static constexpr unsigned kChunkLg2 = 30, kSmallChunkLg2 = 25;
+  constexpr bool is_small() const { return top <= 4 * kGiB; }
+  constexpr unsigned chunk_lg2() const { return is_small() ? kSmallChunkLg2 : kChunkLg2; }
+  // Pages at the same virtual addresses modulo this, pinned in the same order, get the same physical addresses.
+  static constexpr unsigned kWindowChunks = 16;
+  static constexpr std::uint64_t kSamePlace = std::uint64_t{kWindowChunks} << kChunkLg2;
+  constexpr std::uint64_t arena_first() const { return is_small() ? 16 * kMiB : kGiB; }
   constexpr std::uint64_t pages_first() const { return align_down(arena_first() + table_arena + kGiB - 1, kGiB); }
 };
 
@@ -52,7 +59,7 @@ class Memory {
   std::uint64_t top() const { return top_; }
 
   // Pins the first physically contiguous part of [user, user + bytes) (page-aligned) and says how much that was
-  // (it ends at a GiB of virtual space at the latest); the caller loops. Each page counts its pins.
+  // (it ends with a chunk of virtual space at the latest); the caller loops. Each page counts its pins.
   // ENOMEM: no physical space is left, or `user` is beyond 48 bits; fault point "memory.pin".
   virtual Result<PhysRun> pin(std::uint64_t user, std::uint64_t bytes) = 0;
   // Undoes one pin of each page; what was moved aside and has no pin left is given back to the host.

@@ -8,10 +8,14 @@
 #include <cstring>
 
 #include "base/fault.h"
+#include "machine/host_pages.h"
 
 namespace softiommu::testing {
 
 namespace {
+
+// Where the pages are, modulo MemorySpec::kSamePlace: their physical addresses are the same in each run (memory.h).
+constexpr std::uint64_t kPagesPlace = 512 * kMiB;
 
 // A function without registers: the tests use its DMA port.
 class TestDevice : public PciFunction {
@@ -61,9 +65,9 @@ std::unique_ptr<Machine> make_machine(const std::string& toml) {
 World::World(const DriverCase& row, const Setup& setup)
     : iova_(row.iova), machine_(make_machine(machine_file(row) + std::string(setup.more_toml))) {
   fault::disarm();
-  void* const mapped = mmap(nullptr, kPages * kPageSize, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (mapped == MAP_FAILED) throw std::runtime_error("mmap");
-  memory_ = static_cast<std::byte*>(mapped);
+  memory_ = reinterpret_cast<std::byte*>(reserve_congruent(kPagesPlace, kPages * kPageSize, MemorySpec::kSamePlace));
+  if (memory_ == nullptr || mprotect(memory_, kPages * kPageSize, PROT_READ | PROT_WRITE) != 0)
+    throw std::runtime_error("mmap");
   next_knobs = setup.knobs;
   const MakeDriver drivers[] = {row.make, make_other_flat_driver};
   auto system = System::create(*machine_, drivers, {.rules = setup.rules});

@@ -137,17 +137,56 @@ TEST_F(MemoryTest, NeighbouringGibibytesAreNeighboursInPhysicalSpace) {
   unpin(runs);
 }
 
+// A small machine, as in boards: a program's heap, stack and mappings are in several GiB of virtual space.
 TEST_F(MemoryTest, PhysicalSpaceRunsOutAndComesBack) {
   make(small(1));
-  std::byte* area = map_aligned(2 * kGiB, kGiB);
-  const auto first = pin(area, kPageSize);
-  EXPECT_EQ(memory_->pin(user(area + kGiB), kPageSize).error().code, ENOMEM);
-  unpin(first);
-  const auto second = pin(area + kGiB, kPageSize);
-  EXPECT_EQ(second[0].first, first[0].first);
-  EXPECT_EQ(memory_->host(second[0].first), area + kGiB);
-  EXPECT_FALSE(pinned(area));
+  constexpr std::uint64_t kChunk = std::uint64_t{1} << MemorySpec::kSmallChunkLg2;
+  constexpr std::uint64_t kApart = 3 * kGiB, kChunks = kGiB / kChunk - 1;  // without the window of a GART
+  std::byte* area = map_aligned((kChunks + 1) * kApart, kGiB);
+  std::vector<PhysRun> runs;
+  for (std::uint64_t i = 0; i < kChunks; ++i) {
+    runs.push_back(pin(area + i * kApart, kPageSize).front());
+    EXPECT_EQ(runs.back().first.value % kChunk, user(area + i * kApart) % kChunk) << "congruent";
+    EXPECT_NE(align_down(runs.back().first.value, kChunk), 0x5800'0000u) << "no memory is behind the window";
+  }
+  std::byte* const more = area + kChunks * kApart;
+  EXPECT_EQ(memory_->pin(user(more), kPageSize).error().code, ENOMEM);
+  memory_->unpin(runs[5]);
+  const auto second = pin(more, kPageSize);
+  EXPECT_EQ(second[0].first, runs[5].first);
+  EXPECT_EQ(memory_->host(second[0].first), more);
+  EXPECT_FALSE(pinned(area + 5 * kApart));
+  EXPECT_TRUE(pinned(area + 6 * kApart));
   unpin(second);
+  runs.erase(runs.begin() + 5);
+  unpin(runs);
+}
+
+TEST_F(MemoryTest, ASmallMachinesPagesAreNeighboursAcrossChunks) {
+  make(small(1));
+  constexpr std::uint64_t kChunk = std::uint64_t{1} << MemorySpec::kSmallChunkLg2;
+  std::byte* area = map_aligned(4 * kChunk, MemorySpec::kSamePlace);
+  const auto runs = pin(area, 4 * kChunk);
+  ASSERT_EQ(runs.size(), 4u) << "a run ends with a chunk";
+  for (std::size_t i = 1; i < runs.size(); ++i) EXPECT_EQ(runs[i].first, runs[i - 1].first + kChunk);
+  unpin(runs);
+}
+
+// At MemorySpec::kSamePlace.
+TEST_F(MemoryTest, PhysicalAddressesCanBeRepeated) {
+  for (const std::uint64_t gib : {1u, 64u}) {
+    std::vector<PhysAddr> first;
+    for (int time = 0; time < 2; ++time) {
+      make(small(gib, true));
+      std::byte* area = map_aligned(8 * kMiB, MemorySpec::kSamePlace);
+      const auto runs = pin(area, 8 * kMiB);
+      std::vector<PhysAddr> addresses;
+      for (const PhysRun& run : runs) addresses.push_back(run.first);
+      if (time == 0) first = addresses;
+      EXPECT_EQ(addresses, first);
+      unpin(runs);
+    }
+  }
 }
 
 TEST_F(MemoryTest, AnAddressBeyond48BitsIsOutOfMemory) {

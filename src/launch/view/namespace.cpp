@@ -26,7 +26,7 @@ Result<> check(int result, const char* why) {
   return fail(errno, why);
 }
 
-Result<> bind(const std::string& from, const std::string& to) {
+Result<> bind_mount(const std::string& from, const std::string& to) {
   return check(::mount(from.c_str(), to.c_str(), nullptr, MS_BIND | MS_REC, nullptr), "a bind mount is refused");
 }
 
@@ -45,7 +45,7 @@ Result<> enter() {
 Result<> show_folder(const std::string& view, const std::string& folder) {
   std::error_code error;
   if (!fs::exists(view + folder, error)) return {};
-  if (fs::is_directory(folder, error)) return bind(view + folder, folder);
+  if (fs::is_directory(folder, error)) return bind_mount(view + folder, folder);
   const std::string parent = fs::path(folder).parent_path();
   const std::string layers = fmt::format("lowerdir={}:{}", view + parent, parent);
   return check(::mount("overlay", parent.c_str(), "overlay", MS_RDONLY, layers.c_str()), "an overlay is refused");
@@ -64,7 +64,7 @@ Result<> copy_entry(const fs::directory_entry& entry, const std::string& to) {
     if (fd < 0) return fail(errno, "a place for a device cannot be made");
     ::close(fd);
   }
-  return bind(entry.path(), to);
+  return bind_mount(entry.path(), to);
 }
 
 Result<> show_dev(const std::string& view) {
@@ -78,8 +78,8 @@ Result<> show_dev(const std::string& view) {
   }
   TRY(copy_entry(fs::directory_entry(view + "/dev/iommu"), fresh + "/iommu"));
   fs::create_directory(fresh + "/vfio", error);
-  TRY(bind(view + "/dev/vfio", fresh + "/vfio"));
-  return bind(fresh, "/dev");
+  TRY(bind_mount(view + "/dev/vfio", fresh + "/vfio"));
+  return bind_mount(fresh, "/dev");
 }
 
 }  // namespace

@@ -434,7 +434,10 @@ TEST_F(Ioat, TheLegacyLineNeedsTheMasterEnable) {
   doorbell(1);
   run();
   EXPECT_EQ(irqs_.levels, std::vector<bool>{true});
+  const auto line = [&] { return hw::pci::kStatus["INTX"].is_set(device_->config_read(hw::pci::kStatus.offset, 2)); };
+  EXPECT_TRUE(line());
   EXPECT_EQ(bar().read(ioat::kInterruptControl.offset, 1), 7u);
+  EXPECT_FALSE(line());
   EXPECT_EQ(bar().read(ioat::kInterruptControl.offset, 1), 2u) << "a read clears the master enable";
   control(ioat::kChannelControl["INT_DISABLE"].mask());
   run();

@@ -191,7 +191,7 @@ class Ioat final : public PciFunction {
   void start_chain_locked() REQUIRES(mutex_);
   void run_locked() REQUIRES(mutex_);
   std::uint64_t status_locked() const REQUIRES(mutex_);
-  bool interrupt_line_locked() const REQUIRES(mutex_);
+  void update_line_locked() REQUIRES(mutex_);
   void interrupt_locked(Notice& notice) REQUIRES(mutex_);
   void complete_locked(Notice& notice) REQUIRES(mutex_);
   void fail_locked(std::uint64_t error, Notice& notice) REQUIRES(mutex_);
@@ -219,8 +219,10 @@ std::uint64_t Ioat::bar_read(unsigned, std::uint64_t offset, unsigned bytes) {
   for (const Row& r : kRows) {
     if (offset >= r.offset + r.bytes || offset + bytes <= r.offset) continue;
     const std::uint64_t value = value_locked(r.reg);
-    if (r.reg == Reg::interrupt_control)
+    if (r.reg == Reg::interrupt_control) {
       channel_.interrupt_control = ioat::kInterruptControl["MASTER"].set(channel_.interrupt_control, 0);
+      update_line_locked();
+    }
     out |= offset >= r.offset ? value >> (8 * (offset - r.offset)) : value << (8 * (r.offset - offset));
   }
   return out & low_bytes(bytes);
@@ -280,7 +282,6 @@ std::uint64_t Ioat::status_locked() const {
 }
 
 void Ioat::bar_write(unsigned, std::uint64_t offset, unsigned bytes, std::uint64_t value) {
-  bool line = false;
   {
     const FutexGuard lock(mutex_);
     for (const Row& r : kRows) {
@@ -294,9 +295,8 @@ void Ioat::bar_write(unsigned, std::uint64_t offset, unsigned bytes, std::uint64
       const bool whole = offset + bytes >= r.offset + r.bytes;
       write_locked(r.reg, (kept | (written & touched)) & r.named, whole);
     }
-    line = interrupt_line_locked();
+    update_line_locked();
   }
-  set_intx(line);
   wake();
 }
 
@@ -389,9 +389,9 @@ void Ioat::run_locked() {
   if ((c.state == State::armed || c.state == State::idle) && c.appended != c.done) c.state = State::active;
 }
 
-bool Ioat::interrupt_line_locked() const {
-  return ioat::kChannelControl["INT_DISABLE"].is_set(channel_.control) &&
-         ioat::kInterruptControl["MASTER"].is_set(channel_.interrupt_control) && !message_enabled();
+void Ioat::update_line_locked() {
+  set_intx(ioat::kChannelControl["INT_DISABLE"].is_set(channel_.control) &&
+           ioat::kInterruptControl["MASTER"].is_set(channel_.interrupt_control) && !message_enabled());
 }
 
 void Ioat::reset_registers() {
@@ -481,13 +481,11 @@ void Ioat::finish(const Work& work, std::uint64_t error) {
       report_in_config(kLost);
     }
   }
-  bool line = false;
   {
     const FutexGuard lock(mutex_);
     channel_.busy.reset();
-    line = interrupt_line_locked();
+    update_line_locked();
   }
-  set_intx(line);
   flush_interrupts();
   if (notice.message && message_enabled()) send_message(0);
 }

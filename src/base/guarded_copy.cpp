@@ -20,6 +20,19 @@
 // time to aligned places, then the last four once more from the end: what memcpy does with the same registers.
 asm(R"(
   .pushsection .text
+
+  .macro softiommu_copy_half bytes, load, loaded, store, stored
+  test $\bytes, %dl
+  jz 9f
+  \load (%rsi), %\loaded
+  \store %\stored, (%rdi)
+  and $(\bytes - 1), %edx
+  jz 8f
+  add $\bytes, %rsi
+  add $\bytes, %rdi
+9:
+  .endm
+
   .hidden softiommu_guarded_copy
   .globl softiommu_guarded_copy
   .type softiommu_guarded_copy, @function
@@ -41,42 +54,12 @@ softiommu_guarded_copy:
   cmp $32, %rdx
   jae 1b
 2:
-  test $16, %dl
-  jz 3f
-  movups (%rsi), %xmm0
-  movups %xmm0, (%rdi)
-  add $16, %rsi
-  add $16, %rdi
-3:
-  and $15, %edx
+  test %edx, %edx
   jz 8f
-  test $8, %dl
-  jz 4f
-  mov (%rsi), %rax
-  mov %rax, (%rdi)
-  and $7, %edx
-  jz 8f
-  add $8, %rsi
-  add $8, %rdi
-4:
-  test $4, %dl
-  jz 5f
-  mov (%rsi), %eax
-  mov %eax, (%rdi)
-  and $3, %edx
-  jz 8f
-  add $4, %rsi
-  add $4, %rdi
-5:
-  test $2, %dl
-  jz 6f
-  movzwl (%rsi), %eax
-  mov %ax, (%rdi)
-  and $1, %edx
-  jz 8f
-  add $2, %rsi
-  add $2, %rdi
-6:
+  softiommu_copy_half 16, movups, xmm0, movups, xmm0
+  softiommu_copy_half 8, mov, rax, mov, rax
+  softiommu_copy_half 4, mov, eax, mov, eax
+  softiommu_copy_half 2, movzwl, eax, mov, ax
   movzbl (%rsi), %eax
   mov %al, (%rdi)
   jmp 8f

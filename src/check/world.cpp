@@ -18,7 +18,7 @@ namespace {
 // Within every aperture that our units have, also that of a GART.
 constexpr Iova kPlace{0x5801'0000};
 constexpr std::size_t kIdentityPage = 26;
-// Where the letters are, modulo MemorySpec::kSamePlace: their physical addresses are the same in each run (memory.h), so that a
+// Where the letters are, modulo MemorySpec::kSamePlace: their physical addresses are the same in each run, so that a
 // finding can be repeated.
 constexpr std::uint64_t kLettersPlace = 512 * kMiB;
 constexpr char kFirstLetter = 'A', kNoLetter = '?', kRefused = '-', kNoPasids = ' ';
@@ -40,7 +40,8 @@ Result<std::unique_ptr<World>> World::create(const CheckedDriver& driver, const 
 Result<> World::make_machine(const MachineSpec& spec) {
   machine_ = TRY(
       Machine::create(spec, {.time = Executor::Time::virtual_time, .paranoid = true, .extra_unit_models = models_}));
-  memory_ = reinterpret_cast<std::byte*>(reserve_congruent(kLettersPlace, kLetters * kPageBytes, MemorySpec::kSamePlace));
+  memory_ =
+      reinterpret_cast<std::byte*>(reserve_congruent(kLettersPlace, kLetters * kPageBytes, MemorySpec::kSamePlace));
   if (memory_ == nullptr || mprotect(memory_, kLetters * kPageBytes, PROT_READ | PROT_WRITE) != 0)
     return fail(ENOMEM, "memory for the letters");
   return pin_letters();

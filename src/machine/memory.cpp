@@ -430,7 +430,8 @@ bool UserMemory::usable(std::uint64_t chunk) const {
 }
 
 // Beside the neighbours in virtual space where that is free; else with room for neighbours; else the lowest.
-// The choice depends on the order of pins only, so that a run can be repeated. 0: none is free.
+// The choice depends on the order of pins and on MemorySpec::kSamePlace only, so that a run can be repeated. 0: none is
+// free.
 std::uint32_t UserMemory::free_chunk(std::uint64_t owner) const {
   constexpr std::uint64_t kWindow = MemorySpec::kWindowChunks;
   const std::uint64_t before = owner == 0 ? 0 : of_user_[owner - 1].load(std::memory_order_relaxed);
